@@ -1,0 +1,101 @@
+"""Manifests: JSON lines, one utterance a line.
+
+Keys: ``id``, ``path`` (relative to the manifest's folder, or absolute), ``num_samples``, ``sample_rate``, ``speaker``,
+``split``, and ``text`` where it is known.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from codec.errors import CodecError
+from codec.files import replacing
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One recording of a corpus; ``path`` is ready to open."""
+
+    id: str
+    path: Path
+    num_samples: int
+    sample_rate: int  # Hz
+    speaker: str = ""
+    split: str = ""
+    text: str | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_samples / self.sample_rate
+
+
+def read_manifest(path: str | Path) -> list[Utterance]:
+    """Read every line of a manifest.
+
+    Raises:
+        CodecError: unreadable file, or a line that lacks a key or has a wrong type (named by number); no utterances;
+            an id that occurs twice.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise CodecError(
+            f"{path}: cannot read the manifest ({error.strerror}); make it with recipes/prepare_libritts.py"
+        ) from None
+    except UnicodeDecodeError:
+        raise CodecError(f"{path}: not a manifest (JSON lines in UTF-8)") from None
+    utterances = [_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
+    if not utterances:
+        raise CodecError(f"{path}: the manifest has no utterances; prepare the corpus again")
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.id in seen:
+            raise CodecError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
+        seen.add(utterance.id)
+    return utterances
+
+
+def _parse(line: str, path: Path, number: int) -> Utterance:
+    where = f"{path}:{number}"
+    try:
+        entry = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise CodecError(f"{where}: not a JSON object ({error.msg})") from None
+    if not isinstance(entry, dict):
+        raise CodecError(f"{where}: expected a JSON object, got {type(entry).__name__}")
+    for key, kind in (("id", str), ("path", str), ("num_samples", int), ("sample_rate", int)):
+        if not isinstance(entry.get(key), kind) or (kind is int and entry[key] <= 0):
+            raise CodecError(f"{where}: {key}={entry.get(key)!r}, expected a {kind.__name__}; prepare the corpus again")
+    return Utterance(
+        id=entry["id"],
+        path=path.parent / entry["path"],  # an absolute path stays as it is
+        num_samples=entry["num_samples"],
+        sample_rate=entry["sample_rate"],
+        speaker=str(entry.get("speaker", "")),
+        split=str(entry.get("split", "")),
+        text=entry.get("text"),
+    )
+
+
+def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
+    """Write a manifest at once or not at all; paths below or beside its folder are written relative to it."""
+    path = Path(path)
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for utterance in utterances:
+            entry = {
+                "id": utterance.id,
+                "path": os.path.relpath(utterance.path.absolute(), path.parent.absolute()),
+                "num_samples": utterance.num_samples,
+                "sample_rate": utterance.sample_rate,
+                "speaker": utterance.speaker,
+                "split": utterance.split,
+            }
+            if utterance.text is not None:
+                entry["text"] = utterance.text
+            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
