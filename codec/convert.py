@@ -1,0 +1,196 @@
+"""Published checkpoints to our format. The only place that knows the published names."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from codec.config import DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig
+from codec.errors import CodecError
+from codec.model import Codec, load_weights
+
+USED_PARTS = ("encoder.", "quantize.", "backbone.", "head.")
+AVERAGED = "model_ema."
+
+# Published name -> ours, tried in order. {n} stands for a number that is kept, or mapped where a rule says so.
+_ENCODER_TAIL_RULES = (
+    (r"conv\.conv\.weight_g", "conv.parametrizations.weight.original0"),
+    (r"conv\.conv\.weight_v", "conv.parametrizations.weight.original1"),
+    (r"conv\.conv\.bias", "conv.bias"),
+)
+_MIXER_NAMES = {"q": "query", "k": "key", "v": "value", "proj_out": "out"}
+_CONVNEXT_NAMES = {"dwconv": "depthwise", "pwconv1": "expand", "pwconv2": "contract"}
+
+
+def convert_simvq(checkpoint: Path, output: Path) -> None:
+    """Read a published SimVQ audio checkpoint (Lightning) and write our model folder.
+
+    The averaged copies (``model_ema.*``) are preferred over the last weights, as the published evaluation does; the
+    SEANet decoder that is never called and the discriminators are dropped.
+
+    Raises:
+        CodecError: not a checkpoint, truncated, holding more than tensors and plain values, or without the parts of a
+            SimVQ audio model.
+    """
+    state = simvq_weights(read_checkpoint(checkpoint), str(checkpoint))
+    config = simvq_config(state)
+    with torch.device("meta"):
+        codec = Codec(config)
+    load_weights(codec, {rename_simvq(name): value for name, value in state.items()}, str(checkpoint))
+    codec.save_pretrained(output)
+
+
+def read_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Unpickle a checkpoint of tensors and plain values; nothing in it can run code.
+
+    Raises:
+        CodecError: missing, not a checkpoint, truncated, or holding other objects.
+    """
+    if not path.is_file():
+        raise CodecError(f"{path}: no such file; give the checkpoint that the authors published")
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())
+        if "Unsupported" in reason or "unsupported" in reason or "GLOBAL" in reason:
+            refused = re.search(r"GLOBAL\s+(\S+)", reason)
+            what = refused.group(1) if refused else "objects"
+            raise CodecError(
+                f"{path}: holds more than tensors ({what}); it is not loaded, because that could run code"
+            ) from None
+        raise CodecError(f"{path}: not a PyTorch checkpoint, or damaged; download it again") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
+        raise CodecError(f"{path}: not a PyTorch checkpoint, or truncated; download it again") from None
+    if not isinstance(loaded, Mapping):
+        raise CodecError(f"{path}: holds a {type(loaded).__name__}, expected a checkpoint with 'state_dict'")
+    return loaded
+
+
+def simvq_weights(checkpoint: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The weights used at inference, under their published names, averaged copies preferred.
+
+    Raises:
+        CodecError: no ``state_dict`` or no SimVQ audio model in it.
+    """
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, Mapping):
+        keys = ", ".join(list(map(str, checkpoint))[:5])
+        raise CodecError(f"{where}: no 'state_dict' (found: {keys}); expected a Lightning checkpoint of SimVQ")
+    weights = {}
+    for name, value in state.items():
+        if name.startswith(USED_PARTS):
+            averaged = state.get(AVERAGED + name.replace(".", ""))  # the average is stored without the dots
+            weights[name] = value if averaged is None else averaged
+    missing = [part.rstrip(".") for part in USED_PARTS if not any(name.startswith(part) for name in weights)]
+    if missing:
+        raise CodecError(f"{where}: not a SimVQ audio model: nothing named {', '.join(missing)} in its state_dict")
+    return weights
+
+
+def simvq_config(weights: Mapping[str, Tensor]) -> ModelConfig:
+    """Settings of a published SimVQ audio model. Only the codebook's size differs between the released ones."""
+    codebook = weights.get("quantize.embedding.weight")
+    if codebook is None or codebook.ndim != 2:
+        raise CodecError("quantize.embedding.weight is missing or not a matrix: not a SimVQ audio model")
+    size, dim = codebook.shape
+    return ModelConfig(
+        encoder=EncoderConfig(latent_dim=dim),
+        quantizer=QuantizerConfig(codebook_size=size, bias="quantize.embedding_proj.bias" in weights),
+        decoder=DecoderConfig(),
+    )
+
+
+def rename_simvq(name: str) -> str:
+    """Published SimVQ name of a weight -> ours.
+
+    Raises:
+        CodecError: a name that the published model does not have.
+    """
+    part, _, rest = name.partition(".")
+    renamed = {
+        "encoder": _rename_encoder,
+        "quantize": _rename_quantizer,
+        "backbone": _rename_backbone,
+        "head": _rename_head,
+    }
+    ours = renamed[part](rest) if part in renamed else None
+    if ours is None:
+        raise CodecError(f"{name}: not a weight of the published SimVQ audio model; is this another model's checkpoint?")
+    return ours
+
+
+def _rename_encoder(rest: str) -> str | None:
+    """model.{n}: 0 stem; 1, 4, 7, 10 residual unit; 3, 6, 9, 12 down-sampling; 13 LSTM; 15 output."""
+    match = re.fullmatch(r"model\.(\d+)\.(.+)", rest)
+    if not match:
+        return None
+    index, tail = int(match.group(1)), match.group(2)
+    if index == 13:
+        return f"encoder.lstm.{tail}"
+    for pattern, replacement in _ENCODER_TAIL_RULES:
+        tail = re.sub(pattern + "$", replacement, tail)
+    stage = (index - 1) // 3
+    if index == 0:
+        return f"encoder.stem.{tail}"
+    if index == 15:
+        return f"encoder.out.{tail}"
+    if index % 3 == 0:
+        return f"encoder.stages.{stage}.downsample.{tail}"
+    if index % 3 == 1:
+        return f"encoder.stages.{stage}.units.0.{tail}"
+    return None
+
+
+def _rename_quantizer(rest: str) -> str | None:
+    names = {
+        "embedding.weight": "codebook",
+        "embedding_proj.weight": "projection.weight",
+        "embedding_proj.bias": "projection.bias",
+    }
+    return f"quantizer.{names[rest]}" if rest in names else None
+
+
+def _rename_backbone(rest: str) -> str | None:
+    words = rest.split(".")
+    if words[0] == "pos_net" and len(words) >= 3:
+        inner = [_MIXER_NAMES.get(word, word) for word in words[2:]]
+        return ".".join(["decoder.backbone.mixer", words[1], *inner])
+    if words[0] == "convnext" and len(words) >= 3:
+        if words[2:] == ["gamma"]:
+            return f"decoder.backbone.blocks.{words[1]}.scale"
+        inner = [_CONVNEXT_NAMES.get(word, word) for word in words[2:]]
+        return ".".join(["decoder.backbone.blocks", words[1], *inner])
+    plain = {"embed": "embed", "norm": "norm", "final_layer_norm": "final_norm"}
+    return f"decoder.backbone.{plain[words[0]]}.{words[1]}" if words[0] in plain and len(words) == 2 else None
+
+
+def _rename_head(rest: str) -> str | None:
+    names = {"out.weight": "out.weight", "out.bias": "out.bias", "istft.window": "window"}
+    return f"decoder.head.{names[rest]}" if rest in names else None
+
+
+def rename_discriminators(names: Iterable[str]) -> dict[str, str]:
+    """Published discriminator names (``multiperioddisc.*``, ``multiresddisc.*``, ``dac.*``) -> ours.
+
+    Ours are those of :class:`codec.training.discriminators.Discriminators`. Published checkpoints keep them, so that a
+    published model can go on training against its own discriminators.
+    """
+    renamed = {}
+    for name in names:
+        ours = name.replace("weight_g", "parametrizations.weight.original0")
+        ours = ours.replace("weight_v", "parametrizations.weight.original1")
+        ours = re.sub(r"^multiperioddisc\.discriminators\.", "period.members.", ours)
+        ours = re.sub(r"^multiresddisc\.discriminators\.", "resolution.members.", ours)
+        ours = re.sub(r"^dac\.discriminators\.", "dac.members.", ours)
+        # DAC's convolutions stand in a Sequential with their activation: one number more.
+        ours = re.sub(r"(convs\.\d+|band_convs\.\d+\.\d+)\.0\.(?=bias|param)", r"\1.", ours)
+        ours = ours.replace("band_convs.", "bands.").replace("conv_post.", "out.")
+        renamed[name] = ours
+    return renamed

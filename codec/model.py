@@ -1,0 +1,351 @@
+"""The codec: waveform to tokens and back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import codec.audio as audio_io
+from codec.config import DecoderConfig, ModelConfig, build
+from codec.errors import CodecError
+from codec.files import replacing, write_text
+from codec.modules.istft import ISTFTHead
+from codec.modules.seanet import SEANetEncoder
+from codec.modules.vocos import VocosBackbone
+from codec.quantizers import QuantizerOutput, build_quantizer
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+class Tokens(NamedTuple):
+    """Encoded audio: what :meth:`Codec.decode` needs to restore it to the sample."""
+
+    tokens: Tensor  # (B, F) int64
+    lengths: Tensor  # (B,) int64, samples at the codec's rate
+
+    def frame_lengths(self, hop_length: int) -> Tensor:
+        """Tokens of each item that are its own, (B,)."""
+        return -(-self.lengths // hop_length)
+
+
+class CodecOutput(NamedTuple):
+    """A training pass."""
+
+    audio: Tensor  # (B, 1, T), as long as the input
+    quantizer: QuantizerOutput
+    latent: Tensor  # (B, D, F)
+
+
+class Decoder(nn.Module):
+    """Quantised latents (B, D, F) -> audio (B, 1, F * hop)."""
+
+    def __init__(self, latent_dim: int, hop_length: int, config: DecoderConfig) -> None:
+        super().__init__()
+        self.backbone = VocosBackbone(latent_dim, config)
+        self.head = ISTFTHead(config.dim, config.n_fft, hop_length)
+
+    def forward(self, quantized: Tensor) -> Tensor:
+        """(B, D, F) -> (B, 1, F * hop)."""
+        return self.head(self.backbone(quantized))
+
+
+class Codec(nn.Module):
+    """A speech codec with one codebook.
+
+    >>> codec = Codec.from_pretrained("exp/mini/tiny/best")
+    >>> tokens = codec.encode(audio, sample_rate=16_000)   # (T,), (B, T) or (B, 1, T)
+    >>> back = codec.decode(tokens)                         # (B, 1, T'), T' = T at the codec's rate
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = SEANetEncoder(config.encoder)
+        self.quantizer = build_quantizer(config.encoder.latent_dim, config.quantizer)
+        self.decoder = Decoder(config.encoder.latent_dim, config.hop_length, config.decoder)
+
+    # -- facts ----------------------------------------------------------------------------------------------------
+
+    @property
+    def sample_rate(self) -> int:
+        """Hz."""
+        return self.config.sample_rate
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a token."""
+        return self.config.hop_length
+
+    @property
+    def frame_rate(self) -> float:
+        """Tokens a second."""
+        return self.sample_rate / self.hop_length
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes, K."""
+        return self.quantizer.codebook_size
+
+    @property
+    def bitrate_bps(self) -> float:
+        """Nominal rate in bits per second: tokens a second times log2 K."""
+        return self.frame_rate * math.log2(self.codebook_size)
+
+    @property
+    def latent_dim(self) -> int:
+        """Width of the latents, D."""
+        return self.config.encoder.latent_dim
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether encoder and decoder both see the past only. This decoder (attention, group norm) never does."""
+        return False
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that name this model: equal settings and weights, equal fingerprint.
+
+        A ``.svq`` file carries it, because tokens mean nothing to another model.
+        """
+        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(value.detach().cpu().float().numpy()).data)
+        return digest.hexdigest()[:16]
+
+    # -- training -------------------------------------------------------------------------------------------------
+
+    def forward(self, audio: Tensor, *, bypass_quantizer: bool = False) -> CodecOutput:
+        """Reconstruct (B, 1, T) with gradients; ``bypass_quantizer`` makes it a plain autoencoder."""
+        latent = self.encoder(audio)
+        quantizer = self.quantizer.bypass if bypass_quantizer else self.quantizer
+        quantized: QuantizerOutput = quantizer(latent)
+        return CodecOutput(self.decoder(quantized.quantized)[..., : audio.shape[-1]], quantized, latent)
+
+    # -- use ------------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def encode(self, audio: Tensor, sample_rate: int | None = None, lengths: Tensor | None = None) -> Tokens:
+        """Turn audio into tokens.
+
+        Args:
+            audio: (T,), (B, T) or (B, 1, T), float in [-1, 1], on any device.
+            sample_rate: of ``audio``, Hz; resampled where it differs from the codec's. None: it is the codec's.
+            lengths: (B,) samples that are real in each row of a padded batch. None: all.
+
+        Returns:
+            Tokens (B, ceil(T / hop)) with lengths in samples at the codec's rate. What follows a shorter item's own
+            frames is code 0.
+
+        Raises:
+            CodecError: wrong shape, no samples, not finite, or lengths outside the batch.
+        """
+        batch = self._as_batch(audio)
+        own = _check_lengths(lengths, batch)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            items = [
+                audio_io.resample(row[:length], sample_rate, self.sample_rate)
+                for row, length in zip(batch, own, strict=True)
+            ]
+        else:
+            items = [row[:length] for row, length in zip(batch, own, strict=True)]
+        own = [item.shape[-1] for item in items]
+        frames = [-(-length // self.hop_length) for length in own]
+        tokens = torch.zeros(len(items), max(frames), dtype=torch.int64, device=self.device)
+        # Items of one length go together: padding would change the last frame of the shorter ones.
+        for length in sorted(set(own)):
+            rows = [row for row, other in enumerate(own) if other == length]
+            latent = self.encoder(torch.stack([items[row] for row in rows]).unsqueeze(1))
+            tokens[rows, : latent.shape[-1]] = self.quantizer.encode(latent)
+        return Tokens(tokens, torch.tensor(own, device=self.device))
+
+    @torch.inference_mode()
+    def decode(self, tokens: Tokens | Tensor, length: int | None = None) -> Tensor:
+        """Turn tokens into audio.
+
+        Args:
+            tokens: what :meth:`encode` gave, or plain tokens (B, F) or (F,).
+            length: samples to return; None: the encoded length, or F * hop for plain tokens.
+
+        Returns:
+            (B, 1, T) float32. In a batch of different lengths, shorter items end in zeros.
+
+        Raises:
+            CodecError: wrong shape or type, a token outside the codebook, a length that the tokens do not reach.
+        """
+        if isinstance(tokens, Tokens):
+            ids, own = tokens.tokens, tokens.lengths.tolist()
+        else:
+            ids = tokens.unsqueeze(0) if tokens.ndim == 1 else tokens
+            own = [ids.shape[-1] * self.hop_length] * len(ids)
+        self._check_tokens(ids)
+        if length is not None:
+            if not 0 < length <= ids.shape[-1] * self.hop_length:
+                raise CodecError(
+                    f"length={length}: {ids.shape[-1]} tokens hold 1 to {ids.shape[-1] * self.hop_length} samples"
+                )
+            own = [min(length, -(-item // self.hop_length) * self.hop_length) for item in own]
+        ids = ids.to(self.device)
+        audio = torch.zeros(len(own), 1, length or max(own), device=self.device)
+        frames = [-(-item // self.hop_length) for item in own]
+        # The decoder's attention and group norm would mix padding into the speech: equal lengths go together.
+        for count in sorted(set(frames)):
+            rows = [row for row, other in enumerate(frames) if other == count]
+            decoded = self.decoder(self.quantizer.decode(ids[rows, :count]))
+            for row, waveform in zip(rows, decoded, strict=True):
+                audio[row, :, : own[row]] = waveform[:, : own[row]]
+        return audio
+
+    def _as_batch(self, audio: Tensor) -> Tensor:
+        if not audio.is_floating_point():
+            raise CodecError(f"audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range")
+        batch = audio
+        if batch.ndim == 3 and batch.shape[1] == 1:
+            batch = batch.squeeze(1)
+        if batch.ndim == 1:
+            batch = batch.unsqueeze(0)
+        if batch.ndim != 2:
+            raise CodecError(
+                f"audio of shape {tuple(audio.shape)}: expected (T,), (B, T) or (B, 1, T); down-mix channels first"
+            )
+        if batch.numel() == 0:
+            raise CodecError(f"audio of shape {tuple(audio.shape)} has no samples; give at least one")
+        batch = batch.to(self.device, torch.float32)
+        if not bool(batch.isfinite().all()):
+            raise CodecError("audio has NaN or infinite samples; repair the recording or leave it out")
+        return batch
+
+    def _check_tokens(self, ids: Tensor) -> None:
+        if ids.ndim != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+            raise CodecError(f"tokens of shape {tuple(ids.shape)} and type {ids.dtype}: expected integers (B, F)")
+        if ids.numel() == 0:
+            raise CodecError("no tokens to decode; give at least one")
+        low, high = int(ids.min()), int(ids.max())
+        if low < 0 or high >= self.codebook_size:
+            raise CodecError(
+                f"tokens from {low} to {high}: this model's codebook has {self.codebook_size} codes (0 to "
+                f"{self.codebook_size - 1}); were they made by another model?"
+            )
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    def save_pretrained(self, directory: str | Path) -> None:
+        """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
+        directory = Path(directory)
+        weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
+        with replacing(directory / WEIGHTS_FILE) as temporary:
+            save_file(weights, temporary)
+        write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
+
+    @classmethod
+    def from_pretrained(cls, name_or_dir: str | Path, device: str | torch.device = "auto") -> Self:
+        """Load a model folder, in eval mode.
+
+        Args:
+            name_or_dir: a folder with ``config.json`` and ``model.safetensors``.
+            device: ``auto`` takes CUDA, then MPS, then the CPU.
+
+        Raises:
+            CodecError: no such folder, a missing or damaged file, weights that do not fit the settings, or a device
+                that this machine does not have.
+        """
+        directory = Path(name_or_dir)
+        if not directory.is_dir():
+            raise CodecError(f"{directory}: no such model folder; train one (make demo) or convert one (codec convert)")
+        try:
+            data = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CodecError(f"{directory}: no readable {CONFIG_FILE} ({error.strerror}); not a model folder") from None
+        except ValueError:
+            raise CodecError(f"{directory / CONFIG_FILE}: not JSON; save the model again") from None
+        config = build(ModelConfig, data, str(directory / CONFIG_FILE))
+        target = pick_device(device)
+        weights = read_weights(directory / WEIGHTS_FILE)
+        # Parameters made under a caller's inference mode would have no version, and the projected codebook no cache.
+        with torch.inference_mode(False):
+            with torch.device("meta"):  # no time spent on random weights
+                codec = cls(config)
+            load_weights(codec, weights, str(directory / WEIGHTS_FILE))
+            return codec.to(target).eval()
+
+
+def pick_device(name: str | torch.device = "auto") -> torch.device:
+    """``auto`` -> CUDA, else MPS, else the CPU; anything else must exist here.
+
+    Raises:
+        CodecError: an unknown or absent device.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
+        reason = str(error).splitlines()[0]
+        raise CodecError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from None
+    return device
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file on the CPU.
+
+    Raises:
+        CodecError: missing or damaged.
+    """
+    if not path.is_file():
+        raise CodecError(f"{path}: no such file; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CodecError(f"{path}: damaged or not a safetensors file ({error}); copy it again") from None
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Put ``weights`` in the place of a module's own, in float32; every name and shape must fit.
+
+    Raises:
+        CodecError: names what is missing, unknown or of another shape.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
+    misshapen = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        for names, what in ((missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"))
+        if names
+    ]
+    if problems:
+        raise CodecError(f"{where}: the weights do not fit the settings: {'; '.join(problems)}")
+    module.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+
+
+def _check_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
+    B, T = batch.shape
+    if lengths is None:
+        return [T] * B
+    own = [int(length) for length in lengths]
+    if len(own) != B or not all(0 < length <= T for length in own):
+        raise CodecError(f"lengths={own}: expected {B} numbers from 1 to {T}")
+    return own

@@ -1,0 +1,1 @@
+"""Encoder and decoder bricks. They know nothing of files, training or each other's insides."""

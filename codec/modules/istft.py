@@ -1,0 +1,46 @@
+"""Inverse-STFT head: features to waveform (Vocos, arXiv 2306.00814)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+MAX_MAGNITUDE = 1e2
+
+
+class ISTFTHead(nn.Module):
+    """One linear layer to log-magnitude and phase, then an inverse STFT with "same" padding.
+
+    (B, F, dim) -> (B, 1, F * hop). ``torch.istft`` cannot be used: its ``center=True`` trims n_fft / 2 on each side and
+    with ``center=False`` its window check fails at the borders; "same" padding trims (n_fft - hop) / 2.
+    """
+
+    window: Tensor
+
+    def __init__(self, dim: int, n_fft: int, hop_length: int) -> None:
+        super().__init__()
+        assert n_fft % hop_length == 0, "ModelConfig checks this"
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.out = nn.Linear(dim, n_fft + 2)
+        self.register_buffer("window", torch.hann_window(n_fft))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, F, dim) -> (B, 1, F * hop), float32 whatever the autocast."""
+        log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
+        with torch.autocast(x.device.type, enabled=False):
+            magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
+            frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
+            squared_window = (self.window**2).expand(1, frames.shape[1], -1)
+            audio = self._overlap_add(frames) / self._overlap_add(squared_window)
+        return audio.unsqueeze(1)
+
+    def _overlap_add(self, frames: Tensor) -> Tensor:
+        """(B, F, n_fft) -> (B, F * hop): sum the frames at their places and trim both ends."""
+        B, F, _ = frames.shape
+        hop, overlap = self.hop_length, self.n_fft // self.hop_length
+        out = frames.new_zeros(B, F + overlap - 1, hop)
+        # n_fft is a whole number of hops, so a frame is `overlap` rows of the hop-wide output.
+        for part in range(overlap):
+            out[:, part : part + F] += frames[..., part * hop : (part + 1) * hop]
+        trim = (self.n_fft - hop) // 2
+        return out.flatten(1)[:, trim : trim + F * hop]

@@ -1,0 +1,1 @@
+"""Training: data, losses, discriminators, and the loop around one visible step."""
