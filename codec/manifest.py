@@ -6,14 +6,23 @@ Keys: ``id``, ``path`` (relative to the manifest's folder, or absolute), ``num_s
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from codec.errors import CodecError
 from codec.files import replacing
+
+# type() and not isinstance(): true and false are integers to Python.
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (("id", "path"), lambda value: isinstance(value, str), "a string"),
+    (("num_samples", "sample_rate"), lambda value: type(value) is int and value > 0, "a positive integer"),
+    (("text",), lambda value: value is None or isinstance(value, str), "a string"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ def read_manifest(path: str | Path) -> list[Utterance]:
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines(): a transcript may hold U+2028 and its like, which JSON does not escape.
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise CodecError(
             f"{path}: cannot read the manifest ({error.strerror}); make it with recipes/prepare_libritts.py"
@@ -69,9 +79,10 @@ def _parse(line: str, path: Path, number: int) -> Utterance:
         raise CodecError(f"{where}: not a JSON object ({error.msg})") from None
     if not isinstance(entry, dict):
         raise CodecError(f"{where}: expected a JSON object, got {type(entry).__name__}")
-    for key, kind in (("id", str), ("path", str), ("num_samples", int), ("sample_rate", int)):
-        if not isinstance(entry.get(key), kind) or (kind is int and entry[key] <= 0):
-            raise CodecError(f"{where}: {key}={entry.get(key)!r}, expected a {kind.__name__}; prepare the corpus again")
+    for keys, fits, expected in _CHECKS:
+        for key in keys:
+            if not fits(entry.get(key)):
+                raise CodecError(f"{where}: {key}={entry.get(key)!r}, expected {expected}; prepare the corpus again")
     return Utterance(
         id=entry["id"],
         path=path.parent / entry["path"],  # an absolute path stays as it is
@@ -84,13 +95,17 @@ def _parse(line: str, path: Path, number: int) -> Utterance:
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write a manifest at once or not at all; paths below or beside its folder are written relative to it."""
+    """Write a manifest at once or not at all; paths are written relative to its folder."""
     path = Path(path)
+    # Only the folders are resolved: ".." after a symbolic link leads from the link's target, while a recording that is
+    # itself a link (as in datalad and git-annex) keeps its name.
+    resolve = functools.cache(Path.resolve)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        folder = path.parent.resolve()
         for utterance in utterances:
             entry = {
                 "id": utterance.id,
-                "path": os.path.relpath(utterance.path.absolute(), path.parent.absolute()),
+                "path": os.path.relpath(resolve(utterance.path.parent) / utterance.path.name, folder),
                 "num_samples": utterance.num_samples,
                 "sample_rate": utterance.sample_rate,
                 "speaker": utterance.speaker,
