@@ -1,0 +1,1 @@
+"""Corpora on disk: from folders of recordings to manifests (:mod:`codec.manifest`)."""
