@@ -138,6 +138,9 @@ class LossConfig(Settings):
     feature_period: NonNegativeFloat = 1.0
     feature_resolution: NonNegativeFloat = 1.0
     feature_dac: NonNegativeFloat = 1.0
+    discriminator_period: NonNegativeFloat = 1.0
+    discriminator_resolution: NonNegativeFloat = 1.0
+    discriminator_dac: NonNegativeFloat = 1.0
     mel_scales: Annotated[tuple[MelScale, ...], Field(min_length=1)] = (MelScale(),)
     normalize_commitment: bool = False  # divide the commitment term by the latents' variance
 
@@ -175,7 +178,6 @@ class BottleneckWarmupConfig(Settings):
     share: Share = 0.0  # of all steps
     init: Literal["covariance", "shrunk", "kmeans"] = "covariance"
     latents: Positive = 40_000  # at most this many for the statistics
-    kmeans_iterations: Positive = 20
 
 
 class TrainingConfig(Settings):
@@ -195,6 +197,16 @@ class TrainingConfig(Settings):
     checkpoint_every: Positive = 1000
     keep_checkpoints: Positive = 2
     max_bad_steps: Positive = 20  # consecutive non-finite steps before the run stops
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_on_log_steps(self) -> Self:
+        for name in ("validate_every", "sample_every", "checkpoint_every"):
+            # A resumed run then logs the same means as an undisturbed one.
+            if getattr(self, name) % self.log_every:
+                raise ValueError(
+                    f"training.{name}={getattr(self, name)} must be a multiple of log_every={self.log_every}"
+                )
+        return self
 
 
 class RunConfig(Settings):

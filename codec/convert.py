@@ -122,7 +122,9 @@ def rename_simvq(name: str) -> str:
     }
     ours = renamed[part](rest) if part in renamed else None
     if ours is None:
-        raise CodecError(f"{name}: not a weight of the published SimVQ audio model; is this another model's checkpoint?")
+        raise CodecError(
+            f"{name}: not a weight of the published SimVQ audio model; is this another model's checkpoint?"
+        )
     return ours
 
 

@@ -48,9 +48,7 @@ class AttentionBlock(nn.Module):
         """(B, C, F) -> (B, C, F)."""
         normed = self.norm(x)
         # One head of width C: (B, 1, F, C). The fused kernel never keeps the F x F matrix.
-        query, key, value = (
-            layer(normed).transpose(1, 2).unsqueeze(1) for layer in (self.query, self.key, self.value)
-        )
+        query, key, value = (layer(normed).transpose(1, 2).unsqueeze(1) for layer in (self.query, self.key, self.value))
         mixed = F.scaled_dot_product_attention(query, key, value)  # scaled by 1 / sqrt(C)
         return x + self.out(mixed.squeeze(1).transpose(1, 2))
 

@@ -93,9 +93,7 @@ class SimVQ(Quantizer):
                 yield codes, half_squared_norms(codes)
         else:
             table = self._project_all()
-            yield from zip(
-                table.codes.split(self.search_chunk), table.half_norms.split(self.search_chunk), strict=True
-            )
+            yield from zip(table.codes.split(self.search_chunk), table.half_norms.split(self.search_chunk), strict=True)
 
     def _project(self, rows: Tensor) -> Tensor:
         with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):

@@ -42,7 +42,7 @@ class CodeUsage:
         """Read the facts (one synchronisation)."""
         counts = self.counts.to("cpu", torch.float64)
         share = counts[counts > 0] / counts.sum()
-        entropy = -(share * share.log2()).sum().item() if len(share) else 0.0
+        entropy = max(0.0, -(share * share.log2()).sum().item()) if len(share) else 0.0  # max: -0.0 prints badly
         return UsageSummary(
             codes_used=len(share),
             perplexity=2.0**entropy,

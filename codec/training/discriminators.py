@@ -24,9 +24,7 @@ BAND_EDGES = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # shares of the bins, DAC
 Features = list[Tensor]
 
 
-def _conv(
-    in_channels: int, out_channels: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)
-) -> nn.Module:
+def _conv(in_channels: int, out_channels: int, kernel: tuple[int, int], stride: tuple[int, int] = (1, 1)) -> nn.Module:
     """Weight-normalised convolution, zero-padded to keep the size where the stride is 1."""
     padding = (kernel[0] // 2, kernel[1] // 2)
     return parametrizations.weight_norm(nn.Conv2d(in_channels, out_channels, kernel, stride, padding))

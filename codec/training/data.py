@@ -1,0 +1,136 @@
+"""Crops of speech: which, from where, in which order. All of it follows from (seed, position) alone.
+
+Position ``n`` counts the crops of the whole run, over all processes. Resuming, another number of loader workers or
+another number of processes therefore changes nothing: a run is a walk along n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+import codec.audio as audio_io
+from codec.config import DataConfig
+from codec.errors import CodecError
+from codec.manifest import Utterance, read_manifest
+
+
+class CropDataset(Dataset[Tensor]):
+    """Random crops; every utterance once an epoch, in an order of its own each epoch.
+
+    Crops are read by seeking, and resampled where the file's rate is not the model's. An utterance shorter than the
+    crop is repeated.
+    """
+
+    def __init__(self, utterances: Sequence[Utterance], sample_rate: int, config: DataConfig, seed: int) -> None:
+        self.utterances = utterances
+        self.sample_rate = sample_rate
+        self.num_samples = round(config.crop_s * sample_rate)
+        self.gain_db = config.gain_db
+        self.seed = seed
+        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+
+    def __getitem__(self, position: int) -> Tensor:
+        """(num_samples,) at the model's rate."""
+        epoch, place = divmod(position, len(self.utterances))
+        if self._order[0] != epoch:
+            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.utterances))
+            self._order = (epoch, order)
+        rng = np.random.default_rng([self.seed, 1, position])
+        crop = read_crop(
+            self.utterances[self._order[1][place]], self.sample_rate, self.num_samples, where=float(rng.random())
+        )
+        low, high = self.gain_db
+        return crop * 10 ** (rng.uniform(low, high) / 20) if high > low or low else crop
+
+
+class StepSampler(Sampler[list[int]]):
+    """The positions of this process' share of every micro-batch, from ``start_step`` on."""
+
+    def __init__(
+        self, batch_size: int, start_step: int, stop_step: int, *, accumulate: int = 1, rank: int = 0, world: int = 1
+    ) -> None:
+        if batch_size % (world * accumulate):
+            raise CodecError(
+                f"data.batch_size={batch_size}: must be a multiple of {world} processes x training.accumulate="
+                f"{accumulate}; try {world * accumulate * max(1, round(batch_size / (world * accumulate)))}"
+            )
+        self.share = batch_size // (world * accumulate)
+        self.micro_batches = range(start_step * accumulate, stop_step * accumulate)
+        self.rank, self.world = rank, world
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for micro_batch in self.micro_batches:
+            first = (micro_batch * self.world + self.rank) * self.share
+            yield list(range(first, first + self.share))
+
+    def __len__(self) -> int:
+        return len(self.micro_batches)
+
+
+def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin_memory: bool) -> Iterator[Tensor]:
+    """Batches (share, 1, num_samples) in the sampler's order.
+
+    Raises:
+        CodecError: an utterance that cannot be read, in one line, from whichever worker met it.
+    """
+    loader = DataLoader(
+        dataset,
+        batch_sampler=sampler,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        multiprocessing_context="spawn" if workers else None,  # forking a process with threads can hang
+    )
+    try:
+        for batch in loader:
+            yield batch.unsqueeze(1)
+    except CodecError as error:
+        # From a worker, the message is a whole traceback that ends with ours.
+        raise CodecError(str(error).strip().splitlines()[-1].removeprefix("codec.errors.CodecError: ")) from None
+
+
+def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: DataConfig) -> list[Tensor]:
+    """Fixed crops from the middle of utterances spread evenly over the list, each (T,); shorter ones whole."""
+    count = min(config.validation_crops, len(utterances))
+    chosen = [utterances[i * len(utterances) // count] for i in range(count)]
+    wanted = round(config.validation_crop_s * sample_rate)
+    return [
+        read_crop(u, sample_rate, min(wanted, u.num_samples * sample_rate // u.sample_rate), where=0.5) for u in chosen
+    ]
+
+
+def read_crop(utterance: Utterance, sample_rate: int, num_samples: int, where: float) -> Tensor:
+    """Read (num_samples,) at ``sample_rate``; ``where`` in [0, 1) places the crop between start and end."""
+    native = -(-num_samples * utterance.sample_rate // sample_rate)  # samples in the file
+    spare = max(0, utterance.num_samples - native)
+    start = int(where * (spare + 1))
+    wanted = min(native, utterance.num_samples)
+    channels, rate = audio_io.read(utterance.path, start, wanted)
+    if rate != utterance.sample_rate or channels.shape[-1] < wanted:
+        raise CodecError(
+            f"{utterance.path}: the manifest promises {utterance.num_samples} samples at {utterance.sample_rate} Hz, "
+            f"the file gave {start + channels.shape[-1]} at {rate} Hz; prepare the corpus again"
+        )
+    crop = audio_io.resample(audio_io.to_mono(channels), rate, sample_rate)
+    repeats = -(-num_samples // crop.shape[-1])
+    return crop.repeat(repeats)[:num_samples]
+
+
+def read_manifests(paths: Sequence[str]) -> list[Utterance]:
+    """All utterances of several manifests, in order."""
+    return [utterance for path in paths for utterance in read_manifest(Path(path))]
+
+
+def stack_equal(crops: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Group crops of one length into batches (B, 1, T), keeping the order of first appearance."""
+    by_length: dict[int, list[Tensor]] = {}
+    for crop in crops:
+        by_length.setdefault(crop.shape[-1], []).append(crop)
+    for group in by_length.values():
+        yield torch.stack(group).unsqueeze(1)

@@ -1,0 +1,35 @@
+"""Exponential moving average of the generator's weights."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from codec.model import Codec
+
+
+class EMA:
+    """An averaged twin of a codec, in eval mode; it is what gets validated, saved and used.
+
+    The decay ramps up as (1 + n) / (10 + n) over the first updates, so that random initial weights do not linger.
+    """
+
+    def __init__(self, codec: Codec, decay: float) -> None:
+        self.codec = copy.deepcopy(codec).requires_grad_(False).eval()
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, codec: Codec) -> None:
+        """Move towards the present weights: one fused operation for all tensors."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        torch._foreach_lerp_(list(self.codec.parameters()), list(codec.parameters()), 1 - decay)
+        self.updates += 1
+
+    @torch.no_grad()
+    def copy_part(self, name: str, codec: Codec) -> None:
+        """Take over a part as it is, after it was set rather than trained."""
+        ours: nn.Module = self.codec.get_submodule(name)
+        ours.load_state_dict(codec.get_submodule(name).state_dict())

@@ -1,0 +1,348 @@
+"""The training loop around one visible step."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch import Tensor, nn
+
+from codec.config import RunConfig
+from codec.errors import CodecError
+from codec.model import Codec, CodecOutput
+from codec.quantizers.usage import CodeUsage
+from codec.training.checkpoint import open_run, save_checkpoint
+from codec.training.data import CropDataset, StepSampler, crop_loader, read_manifests
+from codec.training.discriminators import Discriminators
+from codec.training.ema import EMA
+from codec.training.losses import Judged, MelLoss, discriminator_terms, generator_terms, weighted_sum
+from codec.training.metrics import Means, RunLog
+from codec.training.optimizer import build_optimizers, learning_rates, set_rates, step_unless
+from codec.training.validation import Validation
+from codec.training.warmup import initialize_bottleneck
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[int, Mapping[str, float]], None]  # step, values
+
+
+class Trainer:
+    """Trains one codec against its discriminators; see :meth:`step`.
+
+    The generator meets the discriminators as they were before the step, as in the published order (generator first,
+    then discriminators on the same reconstruction). Both gradients are taken before either side moves, so the real
+    audio's features, computed once for the discriminators' loss, serve feature matching too.
+
+    Args:
+        config: all settings; ``config.output`` is the run folder.
+        accelerator: made by the caller with ``config.training.mixed_precision``.
+        resume: go on from the newest checkpoint of the run folder, if there is one.
+
+    Raises:
+        CodecError: a setting, manifest or run folder that does not fit; nothing has been written then.
+    """
+
+    def __init__(self, config: RunConfig, accelerator: Accelerator, *, resume: bool = False) -> None:
+        self.config, self.accelerator = config, accelerator
+        self.run = Path(config.output)
+        settings, device = config.training, accelerator.device
+        self.dataset = CropDataset(
+            read_manifests(config.data.train), config.model.sample_rate, config.data, settings.seed
+        )
+        self.validation = Validation(accelerator, config)
+        self._batches(0, 0)  # refuses a batch size that the processes cannot share
+        checkpoint = open_run(self.run, config, resume=resume, main_process=accelerator.is_main_process)
+
+        set_seed(settings.seed)
+        codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
+        self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
+        self.ema = EMA(codec.to(device), settings.ema_decay)
+        self.codec: nn.Module
+        self.discriminators: nn.Module
+        self.codec, self.discriminators, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
+            codec, discriminators, *build_optimizers(codec, discriminators, config.optimizer)
+        )
+        # Without the data-parallel wrapper, which may only see passes that end in gradients of its own parameters.
+        self.plain_codec: Codec = accelerator.unwrap_model(self.codec)
+        self.plain_discriminators: Discriminators = accelerator.unwrap_model(self.discriminators)
+
+        self.warmup_steps = round(settings.bottleneck_warmup.share * settings.steps)
+        self.next_step = 0
+        self.elapsed_s = 0.0
+        self.best = float("inf")  # validation mel of best/
+        self.bad_steps, self.bad_streak, self.worst_streak = (
+            torch.zeros((), dtype=torch.int64, device=device) for _ in range(3)
+        )
+        self.means = Means()
+        self.usage = CodeUsage(config.model.quantizer.codebook_size, device)
+        accelerator.register_for_checkpointing(self)
+        set_seed(settings.seed, device_specific=True)  # dropout differs between processes
+        if checkpoint is not None:
+            accelerator.load_state(str(checkpoint))
+            logger.info("resumed from %s", checkpoint)
+        self.log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
+
+    # -- the step -------------------------------------------------------------------------------------------------
+
+    def step(self, micro_batches: list[Tensor]) -> None:
+        """One update of the generator and, from ``discriminator_start`` on, of the discriminators.
+
+        Nothing in here makes the host wait for the device. A step with a non-finite gradient changes no weight and is
+        counted.
+
+        Args:
+            micro_batches: ``training.accumulate`` times this process' share, (B, 1, T).
+        """
+        step, settings = self.next_step, self.config.training
+        adversarial = step >= settings.discriminator_start and len(self.plain_discriminators) > 0
+        for index, real in enumerate(micro_batches):
+            with ExitStack() as stack:
+                if index < len(micro_batches) - 1:  # gradients meet the other processes' only once a step
+                    stack.enter_context(self.accelerator.no_sync(self.codec))
+                    stack.enter_context(self.accelerator.no_sync(self.discriminators))
+                output: CodecOutput = self.codec(real, bypass_quantizer=step < self.warmup_steps)
+                terms = {"mel": self.mel(output.audio, real), "commitment": self._commitment(output)}
+                if adversarial:
+                    on_fake, on_real = self._judge(output.audio.detach(), real)
+                    judging = discriminator_terms(on_fake, on_real)
+                    self._backward(weighted_sum(judging, self.config.losses), len(micro_batches))
+                    with frozen(self.plain_discriminators):
+                        judged = self.plain_discriminators(output.audio)
+                    terms |= generator_terms(judged, detached(on_real))
+                    self.means.add({f"loss/{name}": value for name, value in judging.items()})
+                self._backward(weighted_sum(terms, self.config.losses), len(micro_batches))
+            self.means.add({f"loss/{name}": value for name, value in terms.items()})
+            self.means.add(output.quantizer.metrics)
+            if step >= self.warmup_steps:
+                self.usage.update(output.quantizer.tokens)
+
+        rates = learning_rates(step, settings.steps, self.config.optimizer)
+        norms = {"grad_norm/generator": self._clip(self.codec)}
+        if adversarial:
+            norms["grad_norm/discriminator"] = self._clip(self.discriminators)
+        bad = ~torch.stack(list(norms.values())).isfinite().all()
+        for optimizer in (self.optimizer, self.discriminator_optimizer) if adversarial else (self.optimizer,):
+            set_rates(optimizer, rates)
+            step_unless(bad, optimizer)
+        self.ema.update(self.plain_codec)
+        self.bad_steps += bad
+        self.bad_streak = (self.bad_streak + 1) * bad
+        self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
+        self.means.add(norms)
+        self.next_step = step + 1
+
+    def _judge(self, fake: Tensor, real: Tensor) -> tuple[Judged, Judged]:
+        """Feature maps of both, in one pass through the discriminators."""
+        judged: Judged = self.discriminators(torch.cat([fake, real]))
+        halves = {
+            family: [[feature.chunk(2) for feature in features] for features in members]
+            for family, members in judged.items()
+        }
+        on_fake, on_real = (
+            {family: [[pair[side] for pair in features] for features in members] for family, members in halves.items()}
+            for side in (0, 1)
+        )
+        return on_fake, on_real
+
+    def _commitment(self, output: CodecOutput) -> Tensor:
+        if not self.config.losses.normalize_commitment:
+            return output.quantizer.loss
+        latent = output.latent.detach().float().transpose(1, 2).flatten(0, 1)  # (N, D)
+        moments = torch.stack([latent.mean(dim=0), latent.square().mean(dim=0)])
+        mean, mean_square = self.accelerator.reduce(moments, "mean")  # over all processes: the same loss on any number
+        return output.quantizer.loss / (mean_square - mean.square()).mean().clamp(min=1e-8)
+
+    def _backward(self, loss: Tensor, micro_batches: int) -> None:
+        self.accelerator.backward(loss / micro_batches)
+
+    def _clip(self, module: nn.Module) -> Tensor:
+        limit = self.config.optimizer.clip_norm
+        norm: Tensor = self.accelerator.clip_grad_norm_(module.parameters(), limit or float("inf"))
+        return norm.detach()
+
+    # -- the loop -------------------------------------------------------------------------------------------------
+
+    def fit(self, *, stop_at: int | None = None, minutes: float | None = None, report: Report | None = None) -> None:
+        """Train up to ``training.steps``, writing logs, samples and checkpoints on the way.
+
+        Ends early, with a checkpoint, at step ``stop_at``, after ``minutes``, or on SIGTERM; ``--resume`` goes on.
+
+        Raises:
+            CodecError: an unreadable utterance, or ``max_bad_steps`` non-finite steps in a row.
+        """
+        settings = self.config.training
+        stop = min(settings.steps, stop_at or settings.steps)
+        started = time.monotonic() - self.elapsed_s
+        deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
+        logged_step, logged_at = self.next_step, time.monotonic()
+        batches = self._batches(self.next_step, stop)
+        self.codec.train()
+        with caught_sigterm() as asked_to_stop:
+            while self.next_step < stop:
+                if self.next_step == self.warmup_steps > 0:
+                    self._end_warmup()
+                device = self.accelerator.device
+                self.step([b.to(device, non_blocking=True) for b in islice(batches, settings.accumulate)])
+                step = self.next_step
+                early = self._agree(asked_to_stop() or time.monotonic() > deadline)
+                last = early or step == stop
+                self.elapsed_s = time.monotonic() - started
+                if step % settings.log_every == 0:
+                    values = self._log_values(step - logged_step, time.monotonic() - logged_at)
+                    self._write(step, "train", values, report)
+                    self._stop_if_broken()
+                if step % settings.validate_every == 0 or last:
+                    self._validate(step, report)
+                if self.log and (step % settings.sample_every == 0 or last):
+                    self.validation.draw_samples(self.ema.codec, self.log.board, step, bypass=step <= self.warmup_steps)
+                if step % settings.checkpoint_every == 0 or last:
+                    save_checkpoint(self.accelerator, self.run, step, settings.keep_checkpoints)
+                if step % settings.log_every == 0:
+                    logged_step, logged_at = step, time.monotonic()
+                if early:
+                    logger.info("stopped early at step %d; --resume goes on", step)
+                    break
+        if self.log:
+            self.log.close()
+
+    def _batches(self, start: int, stop: int) -> Iterator[Tensor]:
+        data, accelerator = self.config.data, self.accelerator
+        sampler = StepSampler(
+            data.batch_size,
+            start,
+            stop,
+            accumulate=self.config.training.accumulate,
+            rank=accelerator.process_index,
+            world=accelerator.num_processes,
+        )
+        return crop_loader(self.dataset, sampler, data.workers, pin_memory=accelerator.device.type == "cuda")
+
+    def _end_warmup(self) -> None:
+        """From here on through the bottleneck, set from the latents; nothing is frozen."""
+        step = self.next_step
+        position = step * self.config.data.batch_size
+        facts = initialize_bottleneck(
+            self.accelerator,
+            self.plain_codec,
+            self.dataset,
+            step,
+            position,
+            self.config.training.bottleneck_warmup,
+        )
+        self.ema.copy_part("quantizer", self.plain_codec)
+        self.best = float("inf")  # an autoencoder's score is not a codec's
+        self._write(step, "switch", facts, None)
+
+    def _agree(self, stop: bool) -> bool:
+        """Whether any process wants to stop. Alone there is nobody to ask."""
+        if self.accelerator.num_processes == 1:
+            return stop
+        votes = torch.tensor(float(stop), device=self.accelerator.device)
+        return bool(self.accelerator.reduce(votes, "sum") > 0)
+
+    def _log_values(self, steps: int, seconds: float) -> dict[str, float]:
+        values = self.means.read(self.accelerator)
+        rates = learning_rates(self.next_step - 1, self.config.training.steps, self.config.optimizer)
+        data = self.config.data
+        values |= {
+            "lr": rates["network"],
+            "bad_steps": float(self.bad_steps),
+            "audio_s_per_s": steps * data.batch_size * data.crop_s / seconds,
+            "time_s": self.elapsed_s,
+        }
+        if self.next_step > self.warmup_steps:
+            self.usage.counts = self.accelerator.reduce(self.usage.counts, "sum")
+            values |= {name: float(value) for name, value in self.usage.summary().items()}  # type: ignore[arg-type]
+            self.usage.reset()
+        return values
+
+    def _stop_if_broken(self) -> None:
+        worst, limit = int(self.worst_streak), self.config.training.max_bad_steps
+        if worst >= limit:
+            raise CodecError(
+                f"{worst} steps in a row had gradients that are not finite (limit training.max_bad_steps={limit}); "
+                f"lower optimizer.lr or set optimizer.clip_norm, and resume from {self.run / 'checkpoints'}"
+            )
+
+    def _validate(self, step: int, report: Report | None) -> None:
+        bypass = step <= self.warmup_steps and self.warmup_steps > 0
+        values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
+        if not self.accelerator.is_main_process:
+            return
+        self.ema.codec.save_pretrained(self.run / "last")
+        if values.get("loss/mel", float("-inf")) < self.best or not values:
+            self.best = values.get("loss/mel", self.best)
+            self.ema.codec.save_pretrained(self.run / "best")
+        self._write(step, "validation", values, report)
+
+    def _write(self, step: int, kind: str, values: Mapping[str, float], report: Report | None) -> None:
+        if self.log:
+            self.log.write(step, kind, values)
+            if report:
+                report(step, {f"{kind}/{name}": value for name, value in values.items()})
+
+    # -- state, for Accelerate's checkpoints ------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the models, optimisers and random generators do not hold."""
+        return {
+            "next_step": self.next_step,
+            "elapsed_s": self.elapsed_s,
+            "best": self.best,
+            "bad_steps": self.bad_steps,
+            "bad_streak": self.bad_streak,
+            "worst_streak": self.worst_streak,
+            "ema": self.ema.codec.state_dict(),
+            "ema_updates": self.ema.updates,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave."""
+        self.next_step, self.elapsed_s, self.best = state["next_step"], state["elapsed_s"], state["best"]
+        device = self.accelerator.device
+        self.bad_steps, self.bad_streak, self.worst_streak = (
+            state[name].to(device) for name in ("bad_steps", "bad_streak", "worst_streak")
+        )
+        self.ema.codec.load_state_dict(state["ema"])
+        self.ema.updates = state["ema_updates"]
+
+
+def detached(judged: Judged) -> Judged:
+    """The same feature maps, as constants."""
+    return {
+        family: [[feature.detach() for feature in features] for features in members]
+        for family, members in judged.items()
+    }
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Gradients pass through ``module`` but not into it."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+@contextmanager
+def caught_sigterm() -> Iterator[Callable[[], bool]]:
+    """Turn SIGTERM (a preempted job) into a question that the loop asks after each step."""
+    received: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
+    try:
+        yield lambda: bool(received)
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,76 @@
+"""Validation on fixed crops: the same on every run, step and number of processes."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+import torch
+from accelerate import Accelerator
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from codec.config import RunConfig
+from codec.model import Codec
+from codec.quantizers.usage import CodeUsage
+from codec.training.data import read_manifests, stack_equal, validation_crops
+from codec.training.losses import MelLoss
+
+BATCH = 8
+
+
+class Validation:
+    """Scores a codec on crops of the validation manifests, shared over the processes."""
+
+    def __init__(self, accelerator: Accelerator, config: RunConfig) -> None:
+        self.accelerator, self.config = accelerator, config
+        utterances = read_manifests(config.data.validation)
+        rate = config.model.sample_rate
+        self.crops = validation_crops(utterances, rate, config.data) if utterances else []
+
+    @torch.no_grad()
+    def run(self, codec: Codec, mel: MelLoss, *, bypass: bool) -> dict[str, float]:
+        """Mean mel loss and bottleneck error over the crops, and the codes they use; empty without crops."""
+        if not self.crops:
+            return {}
+        accelerator = self.accelerator
+        own = self.crops[accelerator.process_index :: accelerator.num_processes]
+        usage = CodeUsage(codec.codebook_size, accelerator.device)
+        sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)  # mel, bottleneck loss, crops
+        for group in stack_equal(own):
+            for batch in group.split(BATCH):
+                real = batch.to(accelerator.device)
+                output = codec(real, bypass_quantizer=bypass)
+                usage.update(output.quantizer.tokens)
+                sums += (
+                    len(real)
+                    * torch.stack([mel(output.audio, real), output.quantizer.loss, real.new_ones(())]).double()
+                )
+        sums = accelerator.reduce(sums, "sum")
+        usage.counts = accelerator.reduce(usage.counts, "sum")
+        values = {"loss/mel": float(sums[0] / sums[2]), "loss/commitment": float(sums[1] / sums[2])}
+        if not bypass:
+            values |= {name: float(value) for name, value in usage.summary().items()}  # type: ignore[arg-type]
+        return values
+
+    @torch.no_grad()
+    def draw_samples(self, codec: Codec, board: SummaryWriter, step: int, *, bypass: bool) -> None:
+        """Put the first crops, original and reconstructed, into TensorBoard as audio and spectrograms."""
+        for index, crop in enumerate(self.crops[: self.config.training.samples]):
+            real = crop.to(codec.device)[None, None]
+            fake = codec(real, bypass_quantizer=bypass).audio
+            board.add_audio(f"sample_{index}/original", crop, step, codec.sample_rate)
+            board.add_audio(
+                f"sample_{index}/reconstruction", fake.flatten().clamp(-1, 1).cpu(), step, codec.sample_rate
+            )
+            image = spectrogram_image([real.flatten().cpu(), fake.flatten().cpu()])
+            board.add_image(f"sample_{index}/spectrograms", image, step, dataformats="HWC")
+
+
+def spectrogram_image(signals: list[Tensor], n_fft: int = 1024) -> np.ndarray:
+    """Log spectrograms of signals (T,) above each other, as an image (H, W, 3) of bytes."""
+    window = torch.hann_window(n_fft)
+    powers = [torch.stft(signal, n_fft, n_fft // 4, window=window, return_complex=True).abs() for signal in signals]
+    decibels = torch.cat([power.clamp(min=1e-5).log10().flip(0) for power in powers])  # high frequencies on top
+    scaled = (decibels - decibels.min()) / (decibels.max() - decibels.min()).clamp(min=1e-6)
+    coloured = matplotlib.colormaps["magma"](scaled.numpy())[..., :3]
+    return (coloured * 255).astype(np.uint8)

@@ -1,0 +1,96 @@
+"""The end of the autoencoder warm-up: set the codebook from what the encoder has learned (arXiv 2605.06870).
+
+A bottleneck with random weights can kill the encoder before there is anything to reconstruct: the latents shrink to a
+few points, and only a few codes are ever chosen. Warm-up trains encoder and decoder without the bottleneck first.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast
+from torch import Tensor
+
+from codec.config import BottleneckWarmupConfig
+from codec.model import Codec
+from codec.training.data import CropDataset
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16  # crops encoded at once
+
+
+def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
+    """Principal components of (N, D) that hold ``share`` of the variance; 0 where nothing varies."""
+    centred = vectors.double() - vectors.double().mean(dim=0)
+    variances = torch.linalg.eigvalsh(centred.T @ centred / len(centred)).clamp(min=0).flip(0)
+    total = variances.sum()
+    if total <= 0:
+        return 0
+    return int((variances.cumsum(0) < share * total).sum()) + 1
+
+
+@torch.no_grad()
+def collect_latents(
+    codec: Codec, dataset: CropDataset, first: int, count: int, *, rank: int = 0, world: int = 1
+) -> Tensor:
+    """Encode crops from position ``first`` on until this process' share of ``count`` latents is there: (N, D)."""
+    collected: list[Tensor] = []
+    position = first + rank * BATCH
+    while sum(len(part) for part in collected) < -(-count // world):
+        crops = torch.stack([dataset[position + i] for i in range(BATCH)]).unsqueeze(1)
+        latent = codec.encoder(crops.to(codec.device)).float()  # (B, D, F)
+        collected.append(latent.transpose(1, 2).flatten(0, 1))
+        position += world * BATCH
+    return torch.cat(collected)[: -(-count // world)]
+
+
+@torch.no_grad()
+def initialize_bottleneck(
+    accelerator: Accelerator,
+    codec: Codec,
+    dataset: CropDataset,
+    step: int,
+    position: int,
+    config: BottleneckWarmupConfig,
+) -> dict[str, float]:
+    """Set the bottleneck from latents at ``position`` of the data, the same on every process.
+
+    Returns:
+        Effective dimensions of the latents and of the codebook before and after, and the squared error of the
+        bottleneck over the latents' variance right after the switch, for the log.
+    """
+    rank, world = accelerator.process_index, accelerator.num_processes
+    quantizer = codec.quantizer
+    was_training = codec.training
+    codec.eval()
+    own = collect_latents(codec, dataset, position, config.latents, rank=rank, world=world)
+    latents = accelerator.gather(own)
+    tokens = torch.randperm(codec.codebook_size, generator=torch.Generator().manual_seed(step))[:20_000]
+    tokens = tokens.to(latents.device).unsqueeze(0)
+    facts = {
+        "effective_dimension/latents": float(effective_dimension(latents)),
+        "effective_dimension/codebook_before": float(effective_dimension(quantizer.decode(tokens)[0].T)),
+    }
+    quantizer.initialize(latents, config.init, torch.Generator().manual_seed(step))
+    for tensor in quantizer.state_dict().values():  # sums on several devices may differ in the last bit
+        tensor.copy_(broadcast(tensor))
+    sample = latents[:: max(1, len(latents) // 10_000)]
+    batch = sample.T.unsqueeze(0)  # (1, D, N)
+    error = (quantizer.decode(quantizer.encode(batch)) - batch).square().mean()
+    facts["effective_dimension/codebook_after"] = float(effective_dimension(quantizer.decode(tokens)[0].T))
+    facts["relative_error_at_switch"] = float(error / sample.var(dim=0, correction=0).mean().clamp(min=1e-12))
+    codec.train(was_training)
+    logger.info(
+        "bottleneck set from %d latents by %r: effective dimension of latents %d, of codes %d -> %d, "
+        "squared error %.2f of the latents' variance",
+        len(latents),
+        config.init,
+        facts["effective_dimension/latents"],
+        facts["effective_dimension/codebook_before"],
+        facts["effective_dimension/codebook_after"],
+        facts["relative_error_at_switch"],
+    )
+    return facts

@@ -1,0 +1,79 @@
+"""Train a codec.
+
+accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml
+accelerate launch --multi_gpu recipes/train.py --config egs/libritts/conf/reference/simvq_4k.yaml training.seed=1
+accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml --resume
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codec.cli import run
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def train(
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings on top of the file's.")
+    ] = None,
+    config: Annotated[Path, typer.Option(help="YAML settings of the run.")] = Path("egs/mini/conf/tiny.yaml"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
+    stop_at: Annotated[int | None, typer.Option(help="Stop at this step, with a checkpoint.", min=1)] = None,
+    minutes: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint.", min=0)] = None,
+) -> None:
+    """Train a codec through Accelerate; the run folder is the setting ``output``."""
+    from accelerate import Accelerator
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from codec.config import load_run_config
+    from codec.training.trainer import Trainer
+
+    settings = load_run_config(config, overrides or [])
+    accelerator = Accelerator(mixed_precision=settings.training.mixed_precision)
+    trainer = Trainer(settings, accelerator, resume=resume)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not accelerator.is_main_process) as progress:
+        task = progress.add_task("training", total=settings.training.steps, completed=trainer.next_step)
+
+        def report(step: int, values: Mapping[str, float]) -> None:
+            progress.update(task, completed=step)
+            progress.console.print(summary_line(step, values), highlight=False, soft_wrap=True)
+
+        trainer.fit(stop_at=stop_at, minutes=minutes, report=report)
+    if accelerator.is_main_process:
+        print(
+            f"{trainer.run / 'best'}: the model; {trainer.run / 'tensorboard'}: tensorboard --logdir shows the curves"
+        )
+    accelerator.end_training()
+
+
+SHOWN = {
+    "loss/mel": "mel {:.3f}",
+    "loss/commitment": "commitment {:.4f}",
+    "loss/adversarial_period": "adversarial {:.2f}",
+    "codes_used": "codes {:.0f}",
+    "perplexity": "perplexity {:.0f}",
+    "grad_norm/generator": "norm {:.1f}",
+    "audio_s_per_s": "{:.1f} s of audio/s",
+    "bad_steps": "bad {:.0f}",
+}
+
+
+def summary_line(step: int, values: Mapping[str, float]) -> str:
+    """One line for a person: step, kind and the values that tell most."""
+    kind = next(iter(values), "train/").split("/")[0]
+    parts = [form.format(values[f"{kind}/{name}"]) for name, form in SHOWN.items() if f"{kind}/{name}" in values]
+    return f"step {step} {kind}: " + " · ".join(parts)
+
+
+if __name__ == "__main__":
+    run(app)
