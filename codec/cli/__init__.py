@@ -1,0 +1,34 @@
+"""The command line: ``codec encode``, ``decode``, ``info``, ``convert``.
+
+A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
+a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from codec.cli import convert, decode, encode, info
+from codec.cli.console import run
+
+__all__ = ["app", "main", "run"]
+
+app = typer.Typer(
+    name="codec",
+    help="Speech to single-codebook tokens and back.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("encode")(encode.encode)
+app.command("decode")(decode.decode)
+app.command("info")(info.info)
+app.add_typer(convert.app, name="convert")
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line on ``args`` (default: the process's own) and exit."""
+    run(app, args)

@@ -1,0 +1,99 @@
+"""What every command line here shares: how it ends, what it says, and where it may write."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from codec.errors import CodecError
+
+# Results go to stdout, everything else here; soft_wrap leaves a long message on its one line.
+console = Console(stderr=True, soft_wrap=True)
+
+Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the trained model.")]
+Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
+
+
+def run(app: typer.Typer, args: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line and exit: 0 done, 2 a user's mistake, 130 interrupted.
+
+    A :class:`CodecError` becomes one line on stderr, without a traceback. Log records of this package and of the script
+    itself go to stderr from level INFO on, everybody else's from WARNING on.
+    """
+    try:
+        with _logging():
+            app(args=args)
+    except CodecError as error:
+        say("error", str(error), "bold red")
+        raise SystemExit(2) from None
+    raise SystemExit(0)  # never reached with today's typer, which exits by itself
+
+
+def say(kind: str, message: str, style: str = "") -> None:
+    """Print one line on stderr; an empty ``kind`` has no prefix."""
+    line = " ".join(message.splitlines())
+    console.print(Text.assemble((f"{kind}: ", style), line) if kind else Text(line))
+
+
+def working(task: str) -> AbstractContextManager[object]:
+    """A spinner on a terminal, nothing elsewhere."""
+    return console.status(task)
+
+
+def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> None:
+    """Refuse an output before any work is done for it.
+
+    Raises:
+        CodecError: it exists and ``force`` is not given, its suffix is not one of ``suffixes``, or its folder can
+            neither be written to nor be made.
+    """
+    if suffixes and output.suffix.lower() not in suffixes:
+        raise CodecError(f"{output}: expected an output that ends in {' or '.join(suffixes)}; give such a name with -o")
+    if os.path.lexists(output) and not force:
+        raise CodecError(f"{output}: exists already; give --force to replace it, or another name")
+    folder = next(folder for folder in output.absolute().parents if os.path.lexists(folder))
+    if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise CodecError(f"{output}: cannot write there, {folder} is no writable folder; choose another place")
+
+
+def summary(output: Path, duration_s: float, tokens: int, size: int, elapsed_s: float) -> str:
+    """The line at the end of a command. ``size``: bytes of the token file."""
+    rate_bps = 8 * size / duration_s
+    return (
+        f"{output}: {duration_s:.2f} s, {tokens} tokens, {size} bytes, {rate_bps:.0f} bit/s, "
+        f"{duration_s / elapsed_s:.1f} times real time"
+    )
+
+
+class _ConsoleHandler(logging.Handler):
+    """Log records on the console, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        warning = record.levelno >= logging.WARNING
+        say(record.levelname.lower() if warning else "", self.format(record), "yellow" if warning else "")
+
+
+@contextmanager
+def _logging() -> Iterator[None]:
+    root = logging.getLogger()
+    own = [logging.getLogger(name) for name in ("codec", "__main__")]
+    levels = [logger.level for logger in own]
+    handler = _ConsoleHandler()
+    root.addHandler(handler)
+    for logger in own:
+        logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        for logger, level in zip(own, levels, strict=True):
+            logger.setLevel(level)

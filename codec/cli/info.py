@@ -1,0 +1,95 @@
+"""``codec info``: facts about a token file, a model folder or an audio file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codec.errors import CodecError
+
+
+def info(path: Annotated[Path, typer.Argument(metavar="PATH", help="Token file, model folder or audio file.")]) -> None:
+    """Print what a token file (.svq), a model folder or an audio file holds."""
+    if path.is_dir():
+        _model(path)
+    elif _is_token_file(path):
+        _token_file(path)
+    else:
+        _audio(path)
+
+
+def _is_token_file(path: Path) -> bool:
+    from codec.bitstream import MAGIC, SUFFIX
+
+    if path.suffix.lower() == SUFFIX:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False  # reading it as audio gives the reason
+
+
+def _token_file(path: Path) -> None:
+    from codec.bitstream import read_tokens
+
+    recording = read_tokens(path)
+    header = recording.header
+    size = path.stat().st_size
+    facts = {
+        "model": header.fingerprint,
+        "sample rate": f"{header.sample_rate} Hz",
+        "frame rate": f"{header.frame_rate:g} tokens/s (hop {header.hop_length})",
+        "codebook": f"{header.codebook_size} codes, {header.bits_per_token} bits a token",
+        "tokens": str(len(recording.tokens)),
+        "samples": "unknown" if recording.num_samples is None else str(recording.num_samples),
+        "bytes": str(size),
+    }
+    if recording.is_whole and recording.num_samples:
+        duration_s = recording.num_samples / header.sample_rate
+        facts["duration"] = f"{duration_s:.3f} s"
+        facts["rate"] = f"{8 * size / duration_s:.0f} bit/s"
+    _print(f"{path}: token file", facts)
+    if not recording.is_whole:
+        raise CodecError(f"{path}: {recording.damage()}; get it again, or decode what is whole with --partial")
+
+
+def _model(path: Path) -> None:
+    from codec import Codec
+
+    codec = Codec.from_pretrained(path, device="cpu")
+    facts = {
+        "model": codec.fingerprint,
+        "sample rate": f"{codec.sample_rate} Hz",
+        "frame rate": f"{codec.frame_rate:g} tokens/s (hop {codec.hop_length})",
+        "codebook": f"{codec.codebook_size} codes",
+        "rate": f"{codec.bitrate_bps:.0f} bit/s",
+        "latent width": str(codec.latent_dim),
+        "causal": "yes" if codec.is_causal else "no",
+        "parameters": f"{sum(parameter.numel() for parameter in codec.parameters()):,}",
+    }
+    _print(f"{path}: model", facts)
+
+
+def _audio(path: Path) -> None:
+    from codec import audio
+
+    facts = audio.info(path)
+    _print(
+        f"{path}: audio",
+        {
+            "sample rate": f"{facts.sample_rate} Hz",
+            "channels": str(facts.channels),
+            "samples": str(facts.num_samples),
+            "duration": f"{facts.duration_s:.3f} s",
+        },
+    )
+
+
+def _print(title: str, facts: dict[str, str]) -> None:
+    width = max(map(len, facts))
+    typer.echo(title)
+    for name, value in facts.items():
+        typer.echo(f"  {name:{width}}  {value}")
