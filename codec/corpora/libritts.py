@@ -14,7 +14,6 @@ FLAC and Ogg are read as well as WAV, because recoded copies of the corpus are c
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -147,7 +146,7 @@ def _folders(path: Path) -> list[Path]:
 def _entries(path: Path) -> list[Path]:
     """What a folder holds by name, without hidden files (macOS leaves ``._NAME.wav`` in archives)."""
     try:
-        names = sorted(os.listdir(path))
+        entries = sorted(path.iterdir())
     except OSError as error:
         raise CodecError(f"{path}: cannot list the folder ({error.strerror}); make it readable") from None
-    return [path / name for name in names if not name.startswith(".")]
+    return [entry for entry in entries if not entry.name.startswith(".")]

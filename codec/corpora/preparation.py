@@ -2,8 +2,8 @@
 
 A corpus module lists its recordings (:class:`Recording`: an id, a file, a speaker, perhaps a transcript);
 :func:`prepare_split` opens them in parallel, leaves the bad ones out with a note, writes ``SPLIT.jsonl`` and, last, the
-marker ``.SPLIT.completed``. The marker holds a fingerprint of the files that the manifest was made from, so that a second
-call with nothing changed does nothing, and a changed corpus is noticed.
+marker ``.SPLIT.completed``. The marker holds a fingerprint of the files that the manifest was made from: a second call
+with nothing changed does nothing, and a changed corpus is noticed.
 """
 
 from __future__ import annotations
@@ -97,6 +97,10 @@ def prepare_split(
         CodecError: not one readable recording, or the output cannot be written.
     """
     output_dir = Path(output_dir)
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CodecError(f"{output_dir}: cannot write there ({error.strerror}); choose a writable folder") from None
     manifest, marker = output_dir / f"{split}.jsonl", output_dir / f".{split}.completed"
     files = [path for recording in recordings for path in (recording.path, recording.transcript) if path is not None]
     state = {

@@ -1,0 +1,65 @@
+"""The command a person types: what it prints, what it leaves behind, how it fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from codec.manifest import read_manifest
+
+ROOT = Path(__file__).parents[2]
+MINI = ROOT / "egs" / "mini" / "corpus"
+
+
+def prepare(*arguments: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, str(ROOT / "recipes" / "prepare_libritts.py"), *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_mini_corpus_from_another_working_directory_twice(tmp_path: Path) -> None:
+    first = prepare(MINI, "-o", "data", "--jobs", "2", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    for row in ("train-mini 132 13 0.15 16 0", "dev-mini 10 10 0.01 10 0", "test-mini 18 15 0.02 18 0"):
+        assert any(row in " ".join(line.replace("│", " ").split()) for line in first.stdout.splitlines()), first.stdout
+    utterances = read_manifest(tmp_path / "data" / "train-mini.jsonl")
+    assert len(utterances) == 132 and all(utterance.path.is_file() for utterance in utterances)
+    second = prepare(MINI, "-o", "data", cwd=tmp_path)
+    assert second.returncode == 0 and second.stdout.count("unchanged") == 3
+    assert prepare(MINI, "-o", "data", "--force", cwd=tmp_path).stdout.count("unchanged") == 0
+
+
+def test_bad_files_are_counted_and_the_first_few_named(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    shutil.copytree(MINI / "dev-mini", corpus / "dev-clean")
+    chapter = next((corpus / "dev-clean").glob("*/*"))
+    for number in range(7):
+        (chapter / f"{chapter.parent.name}_{chapter.name}_{number:06}_000009.wav").write_text("no audio")
+    result = prepare(corpus, "-o", tmp_path / "data")
+    assert result.returncode == 0, result.stderr
+    assert "-5,726 utterances of 5,736" in result.stdout
+    assert result.stdout.count("left out /") == 5
+    assert f"and 2 more, listed in {tmp_path / 'data' / '.dev-clean.completed'}" in result.stdout
+    assert (tmp_path / "data" / ".dev-clean.completed").read_text().count("not audio") == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "-o", "data"], "nowhere: no such folder"),
+        ([str(MINI), "-o", "data", "--split", "test-clean"], "test-clean: no such split"),
+        ([str(MINI / "SOURCES.csv"), "-o", "data"], "SOURCES.csv: no such folder"),
+        ([str(MINI), "-o", "a file"], "cannot write there"),
+    ],
+)
+def test_a_mistake_gives_one_line_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "a file").touch()
+    result = prepare(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert not (tmp_path / "data").exists()
