@@ -1,0 +1,237 @@
+"""The report as one HTML page: text, style, sounds and pictures in a single file."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from report_data import Example, Training, Version
+
+from codec.charts import Curve, line_chart
+
+CREATIVE_COMMONS = {
+    "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
+    "CC-BY-4.0": "https://creativecommons.org/licenses/by/4.0/",
+}
+CORPORA = {  # credit that CC BY asks for, by the name in brackets behind the licence
+    "LibriTTS": "LibriTTS, Zen et al. 2019",
+    "VCTK": "VCTK, Yamagishi, Veaux, MacDonald 2019",
+}
+NAMES = {"original": "Original", "trained": "Trained", "untrained": "Untrained"}
+
+
+def page(training: Training, summaries: Sequence[dict[str, Any]], examples: Sequence[Example], script: str) -> str:
+    """The whole document.
+
+    Args:
+        training: the run.
+        summaries: of the trained and of the untrained model.
+        examples: recordings to listen to.
+        script: the shell script that made all this.
+    """
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    body = "".join(
+        (
+            _headline(training),
+            _scores(summaries),
+            _examples(examples, summaries[0]["definitions"]),
+            _curves(training),
+            _licences(examples),
+            _commands(script, summaries[0]),
+        )
+    )
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>A speech codec, trained and heard</title><style>{style}</style></head>"
+        f"<body><main>{body}</main></body></html>\n"
+    )
+
+
+def duration(seconds: float) -> str:
+    """45 s, 6.2 min, 1.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _headline(training: Training) -> str:
+    model = training.config.model
+    tokens_per_s = model.sample_rate / model.hop_length
+    corpus = f" of {duration(training.corpus_s)} of recordings" if training.corpus_s else ""
+    tiles = {
+        "trainable parameters": f"{training.parameters / 1e6:.2f} M",
+        "training time": duration(training.time_s),
+        "steps": f"{training.steps:,}",
+        f"audio seen{corpus}": duration(training.audio_s),
+        "bits a second": f"{training.bitrate_bps:,.0f}",
+        "tokens a second": f"{tokens_per_s:g}",
+    }
+    return (
+        '<header><p class="kicker">SimVQ speech codec</p>'
+        f"<h1>Speech through {training.bitrate_bps:,.0f} bits a second, learned in {duration(training.time_s)}</h1>"
+        f'<p class="lead">Each second of {model.sample_rate / 1000:g} kHz speech becomes {tokens_per_s:g} tokens from '
+        f"one codebook of {model.quantizer.codebook_size:,}, and speech again. Below: the model as trained, beside the "
+        "same network with random weights, on speakers that neither has heard.</p>"
+        f'<dl class="tiles">{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items())}'
+        "</dl></header>"
+    )
+
+
+def _scores(summaries: Sequence[dict[str, Any]]) -> str:
+    trained = summaries[0]
+    rows = []
+    for name, definition in trained["definitions"].items():
+        results = [summary["metrics"].get(name) for summary in summaries]
+        means = [result["mean"] if result else None for result in results]
+        unit = f" in {definition['unit']}" if definition["unit"] else ""
+        label = f"{escape(definition['label'])}<small>{definition['better']} is better{escape(unit)}</small>"
+        counts = [f"{r['n_ok']} scored, {r['n_failed']} failed" if r else "not scored" for r in results]
+        rows.append(_row(label, means, definition["digits"], counts, _better(means, definition["better"])))
+    rates = [summary["rate"] or {} for summary in summaries]
+    for key, label, digits in (
+        ("codes_used", f"Codes used<small>of {rates[0].get('codebook_size', 0):,}</small>", 0),
+        ("perplexity", "Perplexity<small>of the tokens</small>", 1),
+        ("entropy_bps", "Entropy of the tokens<small>bits a second</small>", 0),
+    ):
+        rows.append(_row(label, [rate.get(key) for rate in rates], digits, ["", ""], None))
+    return (
+        "<section><h2>Scores</h2>"
+        f"<p>{trained['utterances']} held-out recordings of {trained['speakers']} speakers, "
+        f"{duration(trained['duration_s'])}. Means over the recordings that could be scored; a failure is counted and "
+        "left out. The intervals and the mean over speakers are in <code>summary.md</code> of each evaluation.</p>"
+        '<div class="card scroll"><table><thead><tr><th>Metric</th><th>Trained</th><th>Untrained</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _row(label: str, values: Sequence[float | None], digits: int, notes: Sequence[str], best: int | None) -> str:
+    cells = []
+    for index, (value, note) in enumerate(zip(values, notes, strict=True)):
+        number = "no score" if value is None else f"{value:,.{digits}f}"
+        small = f"<small>{escape(note)}</small>" if note else ""
+        emphasis = ' class="better"' if index == best else ""
+        cells.append(f"<td{emphasis}>{number}{small}</td>")
+    return f"<tr><td>{label}</td>{''.join(cells)}</tr>"
+
+
+def _better(values: Sequence[float | None], better: str) -> int | None:
+    """Index of the better of two scores; None where one is missing or they are equal."""
+    first, second = values
+    if first is None or second is None or first == second:
+        return None
+    return 0 if (first > second) == (better == "higher") else 1
+
+
+def _examples(examples: Sequence[Example], definitions: dict[str, Any]) -> str:
+    return (
+        "<section><h2>Listen</h2>"
+        "<p>The first recording of each of the first speakers, not chosen by ear, through <code>codec encode</code> "
+        "and <code>codec decode</code>. The three pictures of a recording have one scale; the sound is lossless.</p>"
+        f"{''.join(_example(example, definitions) for example in examples)}</section>"
+    )
+
+
+def _example(example: Example, definitions: dict[str, Any]) -> str:
+    utterance = example.utterance
+    if utterance.text:
+        text = f"<blockquote>“{escape(utterance.text)}”</blockquote>"
+    else:
+        text = '<p class="soft">No transcript comes with this recording.</p>'
+    versions = "".join(_version(version, definitions) for version in example.versions)
+    return (
+        f'<article class="card"><h3>Speaker {escape(utterance.speaker)}, {utterance.duration_s:.1f} s</h3>'
+        f'<div class="soft">{escape(utterance.id)}</div>{text}<div class="versions">{versions}</div></article>'
+    )
+
+
+def _version(version: Version, definitions: dict[str, Any]) -> str:
+    facts = {}
+    if version.tokens is not None and version.size is not None:
+        facts["tokens"] = f"{version.tokens:,}"
+        facts["file"] = f"{version.size:,} bytes"
+    for name, definition in definitions.items():
+        if name in version.scores:
+            unit = f" {definition['unit']}" if definition["unit"] else ""
+            facts[definition["label"]] = f"{version.scores[name]:.{definition['digits']}f}{unit}"
+        elif name in version.failures:
+            facts[definition["label"]] = f"failed ({version.failures[name]})"
+    name = NAMES[version.name]
+    items = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items())
+    return (
+        f"<div><h3>{name}</h3>"
+        f'<audio controls preload="metadata" src="{_data("audio/flac", version.flac)}"></audio>'
+        f'<img alt="{name}: waveform above mel spectrogram" src="{_data("image/png", version.png)}" '
+        f'width="800" height="440"><dl class="scores">{items}</dl></div>'
+    )
+
+
+def _data(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _curves(training: Training) -> str:
+    def both(key: str) -> list[Curve]:
+        return [Curve(kind, training.curve(kind, key)) for kind in ("train", "validation")]
+
+    def adversarial(prefix: str, name: str) -> list[Curve]:
+        families = sorted({key for line in training.lines for key in line if key.startswith(f"loss/{prefix}_")})
+        return [Curve(f"{name} {key.rpartition('_')[2]}", training.curve("train", key)) for key in families]
+
+    mark = (training.switch, "codebook in use") if training.switch is not None else None
+    charts = [
+        line_chart("Log-mel loss", both("loss/mel"), log_y=True, mark=mark),
+        line_chart("Codes used", both("codes_used"), from_zero=True, mark=mark),
+        line_chart("Perplexity", both("perplexity"), from_zero=True, mark=mark),
+        line_chart("Bottleneck loss", both("loss/commitment"), log_y=True, mark=mark),
+        line_chart("Discriminator losses", adversarial("discriminator", "against"), from_zero=True, mark=mark),
+        line_chart(
+            "Gradient norm of the generator",
+            [Curve("train", training.curve("train", "grad_norm/generator"))],
+            log_y=True,
+            mark=mark,
+        ),
+    ]
+    warmup = ""
+    if training.switch is not None:
+        warmup = (
+            f" Up to step {training.switch:,} the network was a plain autoencoder; then its codebook was set from the "
+            "latents, and training went on through it."
+        )
+    return (
+        f"<section><h2>Training</h2><p>Losses over the steps; validation is on other speakers.{warmup}</p>"
+        f'<div class="charts">{"".join(f"<div class=card>{chart}</div>" for chart in charts)}</div></section>'
+    )
+
+
+def _licences(examples: Sequence[Example]) -> str:
+    rows = []
+    for example in examples:
+        source = example.source
+        licence, _, corpus = source.get("licence", "not known").removesuffix(")").partition(" (")
+        link = CREATIVE_COMMONS.get(licence)
+        shown = f'<a href="{link}">{escape(licence)}</a>' if link else escape(licence)
+        credit = CORPORA.get(corpus, corpus) or source.get("repository", "")
+        rows.append(f"<tr><td>{escape(example.utterance.id)}</td><td>{escape(credit)}</td><td>{shown}</td></tr>")
+    return (
+        "<section><h2>The recordings and their licences</h2>"
+        "<p>They were resampled to 24 kHz where they were not, cut at silences and renamed; here they stand as FLAC, "
+        "and beside them what the two models made of them. <code>egs/mini/corpus/README.md</code> has the credit for "
+        "the training recordings.</p>"
+        '<div class="card scroll"><table class="plain"><thead><tr><th>Recording</th><th>From</th><th>Licence</th></tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table></div></section>"
+    )
+
+
+def _commands(script: str, summary: dict[str, Any]) -> str:
+    versions = ", ".join(f"{escape(name)} {escape(version)}" for name, version in summary.get("versions", {}).items())
+    return (
+        "<section><h2>How it was made</h2><p><code>make demo</code> runs <code>egs/mini/run.sh</code>: this script, on "
+        "the recordings that come with the repository. A few minutes on a few recordings show that the road is whole; "
+        "they do not show how good a codec can be.</p>"
+        f'<details class="card"><summary>egs/mini/run.sh</summary><pre>{escape(script)}</pre></details>'
+        f'<p class="soft">Versions: {versions}.</p></section>'
+    )
