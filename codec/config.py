@@ -94,10 +94,11 @@ class ModelConfig(Settings):
                 f"decoder.n_fft={self.decoder.n_fft} must be a multiple of the hop {self.hop_length} "
                 f"(the product of encoder.strides) and differ from it by an even number; try {4 * self.hop_length}"
             )
-        if self.decoder.dim % self.decoder.group_norm_groups:
+        if self.decoder.dim % self.decoder.group_norm_groups or self.decoder.dim == self.decoder.group_norm_groups:
+            # With one channel a group, a single frame would have nothing to normalise over.
             raise ValueError(
-                f"decoder.dim={self.decoder.dim} must be a multiple of "
-                f"decoder.group_norm_groups={self.decoder.group_norm_groups}"
+                f"decoder.dim={self.decoder.dim} must be a multiple of decoder.group_norm_groups="
+                f"{self.decoder.group_norm_groups}, at least twice it"
             )
         return self
 

@@ -59,9 +59,9 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
         loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         reason = " ".join(str(error).split())
-        if "Unsupported" in reason or "unsupported" in reason or "GLOBAL" in reason:
-            refused = re.search(r"GLOBAL\s+(\S+)", reason)
-            what = refused.group(1) if refused else "objects"
+        refused = re.search(r"GLOBAL\s+(\S+)", reason)
+        if refused:
+            what = refused.group(1)
             raise CodecError(
                 f"{path}: holds more than tensors ({what}); it is not loaded, because that could run code"
             ) from None

@@ -275,9 +275,9 @@ class Codec(nn.Module):
             raise CodecError(f"{directory / CONFIG_FILE}: not JSON; save the model again") from None
         config = build(ModelConfig, data, str(directory / CONFIG_FILE))
         target = pick_device(device)
-        weights = read_weights(directory / WEIGHTS_FILE)
-        # Parameters made under a caller's inference mode would have no version, and the projected codebook no cache.
+        # Weights made under a caller's inference mode could never be trained.
         with torch.inference_mode(False):
+            weights = read_weights(directory / WEIGHTS_FILE)
             with torch.device("meta"):  # no time spent on random weights
                 codec = cls(config)
             load_weights(codec, weights, str(directory / WEIGHTS_FILE))

@@ -22,7 +22,8 @@ class ISTFTHead(nn.Module):
         assert n_fft % hop_length == 0, "ModelConfig checks this"
         self.n_fft, self.hop_length = n_fft, hop_length
         self.out = nn.Linear(dim, n_fft + 2)
-        self.register_buffer("window", torch.hann_window(n_fft))
+        # Cloned, because hann_window gives a view of a longer tensor, which safetensors refuses.
+        self.register_buffer("window", torch.hann_window(n_fft).clone())
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, dim) -> (B, 1, F * hop), float32 whatever the autocast."""

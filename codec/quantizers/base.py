@@ -47,7 +47,7 @@ class Quantizer(nn.Module, ABC):
 
         Every parameter takes part with gradient zero, so that data-parallel training need not look for unused ones.
         """
-        nothing = torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum() * 0.0
+        nothing = sum((p.sum() for p in self.parameters() if p.requires_grad), latent.new_zeros(())) * 0.0
         tokens = torch.zeros(latent.shape[0], latent.shape[2], dtype=torch.int64, device=latent.device)
         return QuantizerOutput(latent, tokens, nothing, {})
 

@@ -19,7 +19,8 @@ from codec.quantizers.search import CodeChunk, half_squared_norms, nearest_codes
 class _Projected(NamedTuple):
     """The projected codebook of one state of the weights."""
 
-    state: tuple[tuple[int, int], ...]  # storage and version of C, W and b
+    weights: tuple[Tensor, ...]  # copies of the weights that are compared by value
+    versions: tuple[tuple[int, int], ...]  # address and version of the others
     codes: Tensor  # (K, D)
     half_norms: Tensor  # (K,)
 
@@ -100,17 +101,21 @@ class SimVQ(Quantizer):
             return F.linear(rows.float(), self.projection.weight.float(), _float(self.projection.bias))
 
     def _project_all(self) -> _Projected:
-        weights = [w for w in (self.codebook, self.projection.weight, self.projection.bias) if w is not None]
-        # In-place updates raise a tensor's version; a replaced tensor has another address.
-        traceable = not any(w.is_inference() for w in weights)  # inference tensors have no version
-        state = tuple((w.data_ptr(), w._version) for w in weights) if traceable else ()
-        if self._projected is not None and traceable and self._projected.state == state:
-            return self._projected
+        # Fused optimisers do not raise a tensor's version, so trained weights are compared by value (D x D numbers).
+        # The frozen C is moved by nothing but in-place operations and replacement, which version and address tell;
+        # made in inference mode it has no version.
+        frozen = [weight for weight in self.buffers() if not weight.is_inference()]
+        versions = tuple((weight.data_ptr(), weight._version) for weight in frozen)
+        trained = [*self.parameters(), *(weight for weight in self.buffers() if weight.is_inference())]
+        kept = self._projected
+        if kept and kept.versions == versions and all(map(torch.equal, kept.weights, trained)):
+            return kept
         with torch.inference_mode(False):  # the table may outlive the caller's inference mode
             codes = self._project(self.codebook.detach())
-            table = _Projected(state, codes, half_squared_norms(codes))
-        self._projected = None if self.training else table
-        return table
+            copies = tuple(weight.detach().clone() for weight in trained)
+            made = _Projected(copies, versions, codes, half_squared_norms(codes))
+        self._projected = None if self.training else made
+        return made
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:

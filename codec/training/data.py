@@ -86,6 +86,7 @@ def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,  # forking a process with threads can hang
+        generator=torch.Generator(),  # else it draws from the global one, and a resumed run would drop out otherwise
     )
     try:
         for batch in loader:
@@ -111,11 +112,15 @@ def read_crop(utterance: Utterance, sample_rate: int, num_samples: int, where: f
     spare = max(0, utterance.num_samples - native)
     start = int(where * (spare + 1))
     wanted = min(native, utterance.num_samples)
-    channels, rate = audio_io.read(utterance.path, start, wanted)
+    promised = f"the manifest promises {utterance.num_samples} samples at {utterance.sample_rate} Hz"
+    try:
+        channels, rate = audio_io.read(utterance.path, start, wanted)
+    except CodecError as error:
+        raise CodecError(f"{error} ({promised})") from None
     if rate != utterance.sample_rate or channels.shape[-1] < wanted:
         raise CodecError(
-            f"{utterance.path}: the manifest promises {utterance.num_samples} samples at {utterance.sample_rate} Hz, "
-            f"the file gave {start + channels.shape[-1]} at {rate} Hz; prepare the corpus again"
+            f"{utterance.path}: {promised}, the file gave {start + channels.shape[-1]} at {rate} Hz; "
+            "prepare the corpus again"
         )
     crop = audio_io.resample(audio_io.to_mono(channels), rate, sample_rate)
     repeats = -(-num_samples // crop.shape[-1])

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from codec.config import EncoderConfig, ModelConfig, build
+from codec.modules.conv import Conv1d, pad_reflect
+from codec.modules.istft import ISTFTHead
+from codec.modules.seanet import SEANetEncoder
+from codec.modules.vocos import AttentionBlock
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 1), (4, 2), (16, 8), (3, 1), (1, 1)])
+@pytest.mark.parametrize("length", [1, 2, 5, 16, 33, 640])
+def test_convolution_gives_one_output_a_stride(causal: bool, kernel: int, stride: int, length: int) -> None:
+    conv = Conv1d(2, 3, kernel, stride, causal=causal)
+    assert conv(torch.randn(1, 2, length)).shape == (1, 3, -(-length // stride))
+
+
+def test_padding_reflects_and_extends_short_input_by_zeros() -> None:
+    assert pad_reflect(torch.tensor([[1.0, 2, 3, 4]]), 2, 1).tolist() == [[3, 2, 1, 2, 3, 4, 3]]
+    assert pad_reflect(torch.tensor([[1.0, 2]]), 3, 0).tolist() == [[0, 0, 2, 1, 2]]
+
+
+def small_encoder(causal: bool = True) -> SEANetEncoder:
+    torch.manual_seed(0)
+    return SEANetEncoder(EncoderConfig(channels=4, strides=(2, 4, 5, 8), latent_dim=6, causal=causal)).eval()
+
+
+@pytest.mark.parametrize(("samples", "frames"), [(1, 1), (320, 1), (321, 2), (24_000, 75), (24_001, 76)])
+def test_encoder_gives_a_frame_for_each_started_hop(samples: int, frames: int) -> None:
+    assert small_encoder()(torch.randn(1, 1, samples)).shape == (1, 6, frames)
+
+
+@torch.no_grad()
+def test_causal_encoder_does_not_see_ahead_nor_mind_zero_padding() -> None:
+    encoder = small_encoder()
+    audio = torch.randn(1, 1, 320 * 20)
+    latent = encoder(audio)
+    padded = encoder(torch.cat([audio, torch.zeros(1, 1, 320 * 7)], dim=-1))
+    assert torch.equal(padded[..., :20], latent)
+    changed = audio.clone()
+    changed[..., 320 * 15 :] += 1
+    assert torch.equal(encoder(changed)[..., :15], latent[..., :15])
+    other = small_encoder(causal=False)
+    assert not torch.equal(other(changed)[..., :15], other(audio)[..., :15])  # and the test can tell
+
+
+@torch.no_grad()
+def test_head_inverts_a_short_time_fourier_transform() -> None:
+    """Given the true spectrum of framed speech-like noise, overlap-add restores it: the window's envelope is divided out."""
+    n_fft, hop, frames = 64, 16, 30
+    head = ISTFTHead(8, n_fft, hop)
+    audio = torch.randn(1, hop * frames)
+    trim = (n_fft - hop) // 2
+    framed = torch.nn.functional.pad(audio, (trim, trim)).unfold(-1, n_fft, hop)  # (1, frames, n_fft)
+    spectrum = torch.fft.rfft(framed * torch.hann_window(n_fft))
+    head.out = torch.nn.Identity()
+    features = torch.cat([spectrum.abs().clamp(min=1e-9).log(), spectrum.angle()], dim=-1)
+    torch.testing.assert_close(head(features), audio.unsqueeze(1), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_head_limits_the_magnitude() -> None:
+    head = ISTFTHead(4, 64, 16)
+    head.out.weight.zero_()
+    head.out.bias.fill_(80.0)  # exp(80) overflows nothing
+    assert head(torch.zeros(1, 5, 4)).isfinite().all()
+
+
+@torch.no_grad()
+def test_attention_is_plain_softmax_attention() -> None:
+    torch.manual_seed(0)
+    block = AttentionBlock(32, groups=4)
+    x = torch.randn(2, 32, 9)
+    normed = block.norm(x)
+    query, key, value = block.query(normed), block.key(normed), block.value(normed)
+    weights = (torch.einsum("bct,bcs->bts", query, key) / 32**0.5).softmax(dim=-1)
+    expected = x + block.out(torch.einsum("bts,bcs->bct", weights, value))
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_sizes_that_do_not_fit_are_named() -> None:
+    with pytest.raises(ValueError, match=r"n_fft=1000 must be a multiple of the hop 320.*try 1280"):
+        build(ModelConfig, {"decoder": {"n_fft": 1000}})
+    with pytest.raises(ValueError, match=r"decoder\.dim=100 must be a multiple"):
+        build(ModelConfig, {"decoder": {"dim": 100}})

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from codec.config import ModelConfig, RunConfig, dump_yaml, load_run_config, preset
+from codec.errors import CodecError
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_defaults_are_the_published_model_and_objective(tmp_path: Path) -> None:
+    config = load_run_config(write(tmp_path / "empty.yaml", ""))
+    assert config == RunConfig()
+    assert config.model.hop_length == 320
+    assert config.model.encoder.strides == (2, 4, 5, 8)
+    assert (config.losses.mel, config.losses.commitment) == (45, 1000)
+    assert preset("reference") == ModelConfig()
+
+
+def test_layers_override_each_other_in_order(tmp_path: Path) -> None:
+    write(tmp_path / "base.yaml", "training: {steps: 10, seed: 1}\nmodel: {preset: tiny}\n")
+    child = write(tmp_path / "child.yaml", "base: base.yaml\ntraining: {steps: 20}\n")
+    config = load_run_config(child, ["training.steps=30", "model.quantizer.codebook_size=64", "losses.mel=15"])
+    assert (config.training.steps, config.training.seed) == (30, 1)
+    assert config.model.decoder == preset("tiny").decoder
+    assert config.model.quantizer.codebook_size == 64
+    assert config.losses.mel == 15.0
+
+
+def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
+    config = load_run_config(write(tmp_path / "a.yaml", "model: {preset: tiny}\ndata: {gain_db: [-6, -1]}"))
+    assert load_run_config(write(tmp_path / "b.yaml", dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("yaml", "overrides", "says"),
+    [
+        ("training: {stepz: 3}", [], "unknown setting training.stepz; did you mean training.steps?"),
+        ("trainin: {steps: 3}", [], "unknown setting trainin; did you mean training?"),
+        ("model: {encoder: {qwertz: 1}}", [], "unknown setting model.encoder.qwertz; known here: channels"),
+        ("training: {steps: many}", [], "training.steps='many': input should be a valid integer"),
+        ("training: {steps: 2.5}", [], "training.steps=2.5: input should be a valid integer"),
+        ("training: {steps: true}", [], "training.steps=True: input should be a valid integer"),
+        ("training: {steps: -1}", [], "training.steps=-1: input should be greater than 0"),
+        ("training: {mixed_precision: fp16}", [], "training.mixed_precision='fp16': input should be 'no' or 'bf16'"),
+        ("optimizer: {lr: .nan}", [], "optimizer.lr"),
+        ("training: 7", [], "training=7"),
+        ("[1, 2]", [], "expected a mapping"),
+        ("a: [", [], "not a YAML file"),
+        ("model: {preset: huge}", [], "model.preset='huge' is not known; presets are reference, tiny"),
+        ("base: nowhere.yaml", [], "nowhere.yaml: cannot read the settings (No such file or directory)"),
+        ("base: x.yaml", [], "form a circle"),
+        ("model: {decoder: {n_fft: 1000}}", [], "decoder.n_fft=1000 must be a multiple of the hop 320"),
+        ("training: {log_every: 30, validate_every: 100}", [], "validate_every=100 must be a multiple of log_every=30"),
+        ("", ["training.steps"], "override 'training.steps': expected section.key=value"),
+        ("", ["training..steps=1"], "expected section.key=value"),
+        ("", ["training.steps=[1"], "is not a YAML value"),
+        ("", ["training.stepz=1"], "did you mean training.steps?"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, yaml: str, overrides: list[str], says: str) -> None:
+    path = write(tmp_path / "x.yaml", yaml)
+    with pytest.raises(CodecError) as error:
+        load_run_config(path, overrides)
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match=r"none\.yaml: cannot read the settings .* give an existing YAML file"):
+        load_run_config(tmp_path / "none.yaml")

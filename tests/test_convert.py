@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from golden_weights import golden_state, golden_values, relative_error
+
+from codec import Codec, CodecError
+from codec.convert import convert_simvq, read_checkpoint, rename_simvq
+
+
+@pytest.fixture(scope="module")
+def published() -> dict[str, torch.Tensor]:
+    """The state of a published Lightning checkpoint: last weights wrong on purpose, averages right, dead parts there."""
+    state: dict[str, torch.Tensor] = {}
+    for name, value in golden_state("simvq_keys.json", "generator").items():
+        averaged = name not in ("quantize.embedding.weight", "head.istft.window")
+        if averaged:
+            state["model_ema." + name.replace(".", "")] = value
+        state[name] = value + 1 if averaged else value
+    state["model_ema.decay"] = torch.tensor(0.999)
+    state["model_ema.num_updates"] = torch.tensor(-1)
+    state["decoder.model.0.conv.conv.bias"] = torch.zeros(512)
+    state["loss.discriminator.whatever"] = torch.zeros(3)
+    return state
+
+
+def test_a_published_checkpoint_becomes_our_model(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    checkpoint = tmp_path / "epoch=49-step=138600.ckpt"
+    torch.save({"state_dict": published, "epoch": 49, "global_step": 138_600, "loops": {}}, checkpoint)
+    convert_simvq(checkpoint, tmp_path / "model")
+    codec = Codec.from_pretrained(tmp_path / "model", device="cpu")
+    golden = golden_values("simvq_seed0.npz")
+    tokens = codec.encode(golden["audio"])
+    assert torch.equal(tokens.tokens, golden["indices"])
+    assert relative_error(codec.decode(golden["tokens"])[:, 0], golden["tokens_audio"]) <= 1e-4
+
+
+def test_names_that_are_not_published_are_refused() -> None:
+    for name in ("encoder.model.2.weight", "quantize.nothing", "backbone.pos.1", "head.in.weight", "elsewhere.x"):
+        with pytest.raises(CodecError, match="not a weight of the published SimVQ audio model"):
+            rename_simvq(name)
+
+
+class Evil:
+    def __reduce__(self):  # type: ignore[no-untyped-def]
+        return (os.system, ("touch /tmp/evil_was_here",))
+
+
+def _text(path: Path, state: dict) -> None:
+    path.write_text("not a checkpoint")
+
+
+def _empty(path: Path, state: dict) -> None:
+    path.write_bytes(b"")
+
+
+def _truncated(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {name: state[name] for name in list(state)[:5]}}, path)
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+def _without_state_dict(path: Path, state: dict) -> None:
+    torch.save({"weights": {}}, path)
+
+
+def _other_model(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {"encoder.x": torch.zeros(1)}}, path)
+
+
+def _a_part_missing(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {k: v for k, v in state.items() if "headout" not in k and k != "head.out.bias"}}, path)
+
+
+def _a_list(path: Path, state: dict) -> None:
+    torch.save([1, 2], path)
+
+
+def _code(path: Path, state: dict) -> None:
+    path.write_bytes(pickle.dumps({"state_dict": Evil()}, protocol=2))
+
+
+def _code_in_archive(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {}, "hyper_parameters": Evil()}, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (_text, "not a PyTorch checkpoint"),
+        (_empty, "not a PyTorch checkpoint"),
+        (_truncated, "not a PyTorch checkpoint, or truncated; download it again"),
+        (_without_state_dict, "no 'state_dict' (found: weights)"),
+        (_other_model, "not a SimVQ audio model: nothing named quantize, backbone, head"),
+        (_a_part_missing, "1 missing (decoder.head.out.bias)"),
+        (_a_list, "holds a list, expected a checkpoint"),
+        (_code, "holds more than tensors"),
+        (_code_in_archive, "holds more than tensors"),
+    ],
+)
+def test_what_is_no_published_checkpoint_is_refused(
+    published: dict[str, torch.Tensor], tmp_path: Path, make, says: str
+) -> None:
+    path = tmp_path / "x.ckpt"
+    make(path, published)
+    with pytest.raises(CodecError) as error:
+        convert_simvq(path, tmp_path / "model")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "model").exists()
+    assert not Path("/tmp/evil_was_here").exists()
+
+
+def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match="no such file; give the checkpoint"):
+        read_checkpoint(tmp_path / "none.ckpt")

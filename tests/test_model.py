@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from codec import Codec, CodecError, ModelConfig, preset
+from codec.config import build
+
+
+@pytest.mark.parametrize("samples", [1, 2, 319, 320, 321, 4799, 24_000])
+def test_length_is_restored_to_the_sample(tiny_codec: Codec, speech: torch.Tensor, samples: int) -> None:
+    tokens = tiny_codec.encode(speech[:samples])
+    assert tokens.tokens.shape == (1, -(-samples // 320))
+    assert tokens.tokens.dtype == torch.int64
+    assert tokens.lengths.tolist() == [samples]
+    assert tiny_codec.decode(tokens).shape == (1, 1, samples)
+    assert tiny_codec.decode(tokens.tokens).shape == (1, 1, -(-samples // 320) * 320)
+    assert tiny_codec.decode(tokens.tokens, length=samples).shape == (1, 1, samples)
+
+
+def test_shapes_of_audio_are_one_to_the_codec(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    flat = tiny_codec.encode(speech).tokens
+    assert torch.equal(tiny_codec.encode(speech[None]).tokens, flat)
+    assert torch.equal(tiny_codec.encode(speech[None, None]).tokens, flat)
+    assert torch.equal(tiny_codec.decode(flat[0]), tiny_codec.decode(flat))
+
+
+def test_a_padded_batch_gives_what_each_item_gives_alone(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    lengths = [9_999, 24_000, 9_999, 500]
+    items = [speech[i * 100 : i * 100 + length] for i, length in enumerate(lengths)]
+    batch = torch.full((4, 24_000), 0.3)  # padding that would be heard
+    for row, item in enumerate(items):
+        batch[row, : len(item)] = item
+    together = tiny_codec.encode(batch, lengths=torch.tensor(lengths))
+    audio = tiny_codec.decode(together)
+    assert together.lengths.tolist() == lengths
+    for row, item in enumerate(items):
+        alone = tiny_codec.encode(item)
+        frames = alone.tokens.shape[1]
+        assert torch.equal(together.tokens[row, :frames], alone.tokens[0])
+        assert not together.tokens[row, frames:].any()
+        torch.testing.assert_close(audio[row, :, : len(item)], tiny_codec.decode(alone)[0], atol=1e-5, rtol=0)
+        assert not audio[row, :, len(item) :].any()
+
+
+def test_other_rates_are_resampled(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    tokens = tiny_codec.encode(speech[:16_001], sample_rate=16_000)
+    assert tokens.lengths.tolist() == [24_002]  # ceil(16,001 * 1.5)
+    assert tiny_codec.decode(tokens).shape == (1, 1, 24_002)
+
+
+def test_facts() -> None:
+    codec = Codec(preset("tiny"))
+    assert (codec.sample_rate, codec.hop_length, codec.frame_rate) == (24_000, 320, 75)
+    assert (codec.codebook_size, codec.bitrate_bps, codec.latent_dim) == (4096, 900, 128)
+    assert codec.is_causal is False
+
+
+@pytest.mark.parametrize(
+    ("audio", "says"),
+    [
+        (torch.zeros(0), "has no samples"),
+        (torch.zeros(2, 2, 100), "expected (T,), (B, T) or (B, 1, T); down-mix"),
+        (torch.zeros(1, 1, 1, 5), "expected (T,)"),
+        (torch.zeros(100, dtype=torch.int16), "expected floats in [-1, 1]"),
+        (torch.full((100,), torch.nan), "NaN or infinite"),
+        (torch.full((100,), torch.inf), "NaN or infinite"),
+    ],
+)
+def test_audio_that_cannot_be_encoded_is_refused(tiny_codec: Codec, audio: torch.Tensor, says: str) -> None:
+    with pytest.raises(CodecError) as error:
+        tiny_codec.encode(audio)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("lengths", [[5], [0, 5], [5, 101]])
+def test_lengths_outside_the_batch_are_refused(tiny_codec: Codec, lengths: list[int]) -> None:
+    with pytest.raises(CodecError, match="expected 2 numbers from 1 to 100"):
+        tiny_codec.encode(torch.zeros(2, 100), lengths=torch.tensor(lengths))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "says"),
+    [
+        (torch.tensor([[0, 64]]), "tokens from 0 to 64: this model's codebook has 64 codes"),
+        (torch.tensor([[-1, 3]]), "tokens from -1 to 3"),
+        (torch.zeros(1, 4), "expected integers (B, F)"),
+        (torch.zeros(1, 1, 4, dtype=torch.int64), "expected integers (B, F)"),
+        (torch.zeros(1, 0, dtype=torch.int64), "no tokens"),
+    ],
+)
+def test_tokens_that_cannot_be_decoded_are_refused(tiny_codec: Codec, tokens: torch.Tensor, says: str) -> None:
+    with pytest.raises(CodecError) as error:
+        tiny_codec.decode(tokens)
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize("length", [0, 641, -5])
+def test_a_length_beyond_the_tokens_is_refused(tiny_codec: Codec, length: int) -> None:
+    with pytest.raises(CodecError, match="2 tokens hold 1 to 640 samples"):
+        tiny_codec.decode(torch.zeros(1, 2, dtype=torch.int64), length=length)
+
+
+def test_training_pass_reaches_every_weight(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    tiny_codec.train()
+    output = tiny_codec(speech[:9_999].view(1, 1, -1))
+    assert output.audio.shape == (1, 1, 9_999)
+    (output.audio.square().mean() + output.quantizer.loss).backward()
+    without = [name for name, p in tiny_codec.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_saved_model_is_the_same_model(tiny_codec: Codec, tiny_model_dir: Path, speech: torch.Tensor) -> None:
+    assert sorted(path.name for path in tiny_model_dir.iterdir()) == ["config.json", "model.safetensors"]
+    with torch.inference_mode():  # a caller's mode must not spoil the weights
+        loaded = Codec.from_pretrained(tiny_model_dir, device="cpu")
+    assert not loaded.training
+    assert loaded.config == tiny_codec.config
+    assert loaded.fingerprint == tiny_codec.fingerprint
+    tokens = tiny_codec.encode(speech)
+    assert torch.equal(loaded.encode(speech).tokens, tokens.tokens)
+    assert torch.equal(loaded.decode(tokens), tiny_codec.decode(tokens))
+    loaded(speech.view(1, 1, -1)).audio.sum().backward()  # and it can be trained on
+    assert loaded.encoder.stem.conv.bias.grad is not None
+
+
+def test_fingerprint_names_weights_and_settings(tiny_codec: Codec) -> None:
+    before = tiny_codec.fingerprint
+    assert len(before) == 16
+    int(before, 16)
+    with torch.no_grad():
+        tiny_codec.decoder.head.out.bias[0] += 1e-3
+    assert tiny_codec.fingerprint != before
+
+
+def test_half_precision_weights_load_in_float32(tiny_model_dir: Path, speech: torch.Tensor) -> None:
+    path = tiny_model_dir / "model.safetensors"
+    save_file({name: value.half() for name, value in load_file(path).items()}, path)
+    codec = Codec.from_pretrained(tiny_model_dir, device="cpu")
+    assert {p.dtype for p in codec.parameters()} == {torch.float32}
+    assert codec.decode(codec.encode(speech)).isfinite().all()
+
+
+def _drop(name: str):
+    def damage(directory: Path) -> None:
+        (directory / name).unlink()
+
+    return damage
+
+
+def _truncate(directory: Path) -> None:
+    path = directory / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def _lose_a_weight(directory: Path) -> None:
+    weights = load_file(directory / "model.safetensors")
+    del weights["decoder.head.out.bias"]
+    save_file(weights, directory / "model.safetensors")
+
+
+def _other_sizes(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    config["quantizer"]["codebook_size"] = 32
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def _unknown_setting(directory: Path) -> None:
+    config = json.loads((directory / "config.json").read_text())
+    config["decoder"]["layer"] = 3
+    (directory / "config.json").write_text(json.dumps(config))
+
+
+def _not_json(directory: Path) -> None:
+    (directory / "config.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (_drop("model.safetensors"), "model.safetensors: no such file; a model folder holds"),
+        (_drop("config.json"), "no readable config.json"),
+        (_truncate, "damaged or not a safetensors file"),
+        (_lose_a_weight, "1 missing (decoder.head.out.bias)"),
+        (_other_sizes, "1 of another shape (quantizer.codebook (64, 16) instead of (32, 16))"),
+        (_unknown_setting, "did you mean decoder.layers?"),
+        (_not_json, "not JSON"),
+    ],
+)
+def test_a_damaged_model_folder_is_refused(tiny_model_dir: Path, damage, says: str) -> None:
+    damage(tiny_model_dir)
+    with pytest.raises(CodecError) as error:
+        Codec.from_pretrained(tiny_model_dir, device="cpu")
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_folder_and_an_absent_device_are_named(tmp_path: Path, tiny_model_dir: Path) -> None:
+    with pytest.raises(CodecError, match="no such model folder; train one"):
+        Codec.from_pretrained(tmp_path / "nothing")
+    for device in ("warp", "cuda:77"):
+        with pytest.raises(CodecError, match="cannot be used here.*use auto or cpu"):
+            Codec.from_pretrained(tiny_model_dir, device=device)
+
+
+def test_other_rates_and_strides_are_settings(speech: torch.Tensor) -> None:
+    config = build(
+        ModelConfig,
+        {
+            "sample_rate": 16_000,
+            "encoder": {"channels": 2, "strides": [4, 4, 4, 5], "latent_dim": 8, "lstm_layers": 0},
+            "quantizer": {"codebook_size": 10},
+            "decoder": {"dim": 64, "hidden_dim": 32, "layers": 1, "attention": False, "n_fft": 640},
+        },
+    )
+    codec = Codec(config).eval()
+    assert codec.frame_rate == 50
+    tokens = codec.encode(speech, sample_rate=24_000)
+    assert codec.decode(tokens).shape == (1, 1, 32_000)

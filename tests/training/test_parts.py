@@ -1,0 +1,99 @@
+"""Schedule, averaging, losses, warm-up statistics: the small parts of training."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from codec import Codec
+from codec.config import LossConfig, MelScale, OptimizerConfig
+from codec.training.ema import EMA
+from codec.training.losses import MelLoss, weighted_sum
+from codec.training.optimizer import learning_rates
+from codec.training.schedule import rate_factor
+from codec.training.validation import spectrogram_image
+from codec.training.warmup import effective_dimension
+
+
+def test_schedule_warms_up_above_zero_and_ends_where_it_should() -> None:
+    config = OptimizerConfig(warmup_steps=9, schedule="cosine", final_share=0.1)
+    factors = [rate_factor(step, 100, config) for step in range(100)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == 1
+    assert all(a < b for a, b in zip(factors[:9], factors[1:10], strict=True))
+    assert all(a > b for a, b in zip(factors[9:-1], factors[10:], strict=True))
+    assert rate_factor(100, 100, config) == pytest.approx(0.1)
+    assert {rate_factor(step, 100, OptimizerConfig()) for step in range(100)} == {1.0}
+
+
+def test_the_bottlenecks_own_rate_is_constant() -> None:
+    config = OptimizerConfig(lr=1e-4, quantizer_lr=1e-3, warmup_steps=10, schedule="cosine")
+    assert {learning_rates(step, 100, config)["quantizer"] for step in (0, 50, 99)} == {1e-3}
+    assert learning_rates(0, 100, config)["network"] < 2e-5
+    assert learning_rates(50, 100, OptimizerConfig())["quantizer"] == 1e-4
+
+
+def test_average_follows_the_weights_and_their_start_fades(tiny_codec: Codec) -> None:
+    ema = EMA(tiny_codec, decay=0.9)
+    name = "decoder.head.out.bias"
+    start = tiny_codec.get_parameter(name).detach().clone()
+    with torch.no_grad():
+        tiny_codec.get_parameter(name).add_(1)
+    ema.update(tiny_codec)
+    torch.testing.assert_close(ema.codec.get_parameter(name), start + 0.9)  # (1 + 0) / (10 + 0) of the start is left
+    for _ in range(60):
+        ema.update(tiny_codec)
+    torch.testing.assert_close(ema.codec.get_parameter(name), start + 1, atol=1e-2, rtol=0)
+    assert not any(p.requires_grad for p in ema.codec.parameters())
+
+
+def test_average_decodes_with_its_own_codes(tiny_codec: Codec) -> None:
+    """The kept table of projected codes must follow the average."""
+    ema = EMA(tiny_codec, decay=0.5)
+    tokens = torch.zeros(1, 3, dtype=torch.int64)
+    with torch.no_grad():
+        before = ema.codec.quantizer.decode(tokens).clone()
+        tiny_codec.quantizer.projection.bias.add_(1)
+        ema.update(tiny_codec)
+        torch.testing.assert_close(ema.codec.quantizer.decode(tokens), before + 0.9)
+
+
+def test_mel_loss_is_zero_on_itself_and_log_two_on_half() -> None:
+    mel = MelLoss(24_000, LossConfig())
+    audio = torch.randn(2, 1, 24_000)
+    assert mel(audio, audio) == 0
+    torch.testing.assert_close(mel(audio / 2, audio), torch.tensor(2.0).log(), atol=1e-3, rtol=0)
+    several = LossConfig(mel_scales=(MelScale(n_fft=512, hop_length=128, n_mels=40), MelScale()))
+    torch.testing.assert_close(MelLoss(24_000, several)(audio / 2, audio), torch.tensor(2.0).log(), atol=1e-3, rtol=0)
+
+
+def test_mel_loss_is_float32_inside_autocast() -> None:
+    mel = MelLoss(24_000, LossConfig())
+    one, other = torch.randn(2, 1, 1, 12_000)
+    plain = mel(one, other)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mel(one, other), plain)
+
+
+def test_a_weight_of_zero_is_for_the_log_only() -> None:
+    one, other = torch.tensor(2.0, requires_grad=True), torch.tensor(torch.inf, requires_grad=True)
+    total = weighted_sum({"mel": one, "commitment": other}, LossConfig(mel=3, commitment=0))
+    total.backward()
+    assert total == 6
+    assert other.grad is None
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3, 8])
+def test_effective_dimension_counts_directions_that_vary(rank: int) -> None:
+    torch.manual_seed(0)
+    vectors = torch.randn(5000, rank) @ torch.randn(rank, 8) * 10 + 3 if rank else torch.full((50, 8), 2.0)
+    if rank:
+        vectors = torch.linalg.qr(torch.randn(8, 8)).Q[:rank].T @ torch.randn(rank, 5000)
+        vectors = vectors.T + 3
+    assert effective_dimension(vectors) == rank
+
+
+def test_spectrogram_image_shows_each_signal() -> None:
+    image = spectrogram_image([torch.randn(8000), torch.zeros(8000)])
+    assert image.shape == (2 * 513, 8000 // 256 + 1, 3)
+    assert image[:513].mean() > image[513:].mean()

@@ -1,0 +1,279 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from codec import Codec, CodecError, RunConfig
+from codec.training.losses import generator_terms
+from codec.training.trainer import Trainer, frozen
+
+MakeConfig = Callable[..., RunConfig]
+MakeTrainer = Callable[..., Trainer]
+TIMING = ("audio_s_per_s", "time_s")
+
+
+def lines(run: Path) -> list[dict[str, object]]:
+    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in entry.items() if key not in TIMING} for entry in entries]
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    state = {f"codec.{name}": value for name, value in trainer.plain_codec.state_dict().items()}
+    state |= {f"disc.{name}": value for name, value in trainer.plain_discriminators.state_dict().items()}
+    return state | {f"ema.{name}": value for name, value in trainer.ema.codec.state_dict().items()}
+
+
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert different == []
+
+
+def test_a_run_leaves_what_the_design_says(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    config = make_config()
+    make_trainer(config).fit()
+    run = Path(config.output)
+    assert {"config.yaml", "metrics.jsonl", "tensorboard", "checkpoints", "best", "last"} <= {
+        path.name for path in run.iterdir()
+    }
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["step_12", "step_6"]
+    entries = lines(run)
+    assert [entry["step"] for entry in entries if entry["kind"] == "train"] == [2, 4, 6, 8, 10, 12]
+    assert [entry["step"] for entry in entries if entry["kind"] == "switch"] == [4]
+    last = [entry for entry in entries if entry["kind"] == "train"][-1]
+    for name in ("mel", "commitment", "adversarial_dac", "feature_period", "discriminator_resolution"):
+        assert f"loss/{name}" in last
+    for name in ("codes_used", "perplexity", "grad_norm/generator", "grad_norm/discriminator", "lr", "bad_steps"):
+        assert name in last
+    for name in ("best", "last"):
+        codec = Codec.from_pretrained(run / name, device="cpu")
+        assert codec.decode(codec.encode(torch.zeros(1000))).shape == (1, 1, 1000)
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 6])  # within the warm-up, at the switch, after it
+def test_resumed_equals_undisturbed_bit_for_bit(
+    make_config: MakeConfig, make_trainer: MakeTrainer, stop_at: int
+) -> None:
+    undisturbed = make_trainer(make_config("one"))
+    undisturbed.fit()
+    config = make_config("two")
+    make_trainer(config).fit(stop_at=stop_at)
+    resumed = make_trainer(config, resume=True)
+    assert resumed.next_step == stop_at
+    resumed.fit()
+    assert_same(weights(undisturbed), weights(resumed))
+    by_step = {(e["step"], e["kind"]): e for e in lines(undisturbed.run)}
+    for entry in lines(resumed.run):  # validation at the stop is extra
+        assert by_step.get((entry["step"], entry["kind"]), entry) == entry
+    assert {(e["step"], e["kind"]) for e in lines(resumed.run)} >= set(by_step)
+
+
+def test_losing_the_steps_after_a_checkpoint_changes_nothing(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    """A killed run has logged further than its last checkpoint; those lines are dropped and come again."""
+    config = make_config("two")
+    killed = make_trainer(config)
+    killed.fit(stop_at=6)
+    with (killed.run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 8, "kind": "train", "loss/mel": 99}\n{"step": 10, "ki')
+    (killed.run / "checkpoints" / ".step_8.part").mkdir()  # half-written
+    resumed = make_trainer(config, resume=True)
+    resumed.fit()
+    undisturbed = make_trainer(make_config("one"))
+    undisturbed.fit()
+    assert_same(weights(undisturbed), weights(resumed))
+    assert lines(resumed.run) == lines(undisturbed.run)
+
+
+def test_sigterm_ends_with_a_checkpoint(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(make_config())
+    trainer.fit(report=lambda step, values: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None)
+    assert trainer.next_step == 5  # the one under way is finished
+    assert (trainer.run / "checkpoints" / "step_5").is_dir()
+    resumed = make_trainer(trainer.config, resume=True)
+    resumed.fit()
+    undisturbed = make_trainer(make_config("one"))
+    undisturbed.fit()
+    assert_same(weights(undisturbed), weights(resumed))
+
+
+def test_a_time_limit_ends_with_a_checkpoint(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(make_config())
+    trainer.fit(minutes=1e-6)
+    assert trainer.next_step == 1
+    assert (trainer.run / "checkpoints" / "step_1").is_dir()
+
+
+def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    trainer = make_trainer(make_config(training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}))
+    trainer.codec.train()
+    batches = trainer._batches(0, 8)
+    good = next(batches)
+    trainer.step([good])
+    before = {name: value.clone() for name, value in weights(trainer).items() if not name.startswith("ema.")}
+    moments = {id(p): s["exp_avg"].clone() for p, s in trainer.optimizer.optimizer.state.items()}
+    trainer.step([torch.full_like(good, torch.nan)])
+    assert_same(before, {name: value for name, value in weights(trainer).items() if not name.startswith("ema.")})
+    for parameter, state in trainer.optimizer.optimizer.state.items():
+        assert torch.equal(state["exp_avg"], moments[id(parameter)])
+        assert state["step"] == 1
+    assert (int(trainer.bad_steps), int(trainer.bad_streak)) == (1, 1)
+    trainer.step([next(batches)])
+    assert (int(trainer.bad_steps), int(trainer.bad_streak), int(trainer.worst_streak)) == (1, 0, 1)
+    assert not torch.equal(before["codec.decoder.head.out.bias"], trainer.plain_codec.decoder.head.out.bias)
+
+
+def test_a_run_of_bad_steps_stops_with_advice(
+    make_config: MakeConfig, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_config(training={"max_bad_steps": 3}))
+    monkeypatch.setattr(trainer, "_batches", lambda *_: iter([torch.full((4, 1, 2400), torch.nan)] * 12))
+    with pytest.raises(CodecError, match=r"4 steps in a row .* lower optimizer\.lr or set optimizer\.clip_norm"):
+        trainer.fit()
+    assert trainer.next_step == 4
+
+
+def test_discriminators_do_not_learn_from_the_generators_loss(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    """In the generator's pass no discriminator weight gets a gradient, and real features carry none."""
+    trainer = make_trainer(make_config())
+    discriminators = trainer.plain_discriminators
+    fake = torch.randn(2, 1, 2400, requires_grad=True)
+    with torch.no_grad():
+        on_real = discriminators(torch.randn(2, 1, 2400))
+    with frozen(discriminators):
+        terms = generator_terms(discriminators(fake), on_real)
+    torch.stack(list(terms.values())).sum().backward()
+    assert fake.grad is not None and fake.grad.any()
+    assert all(p.grad is None for p in discriminators.parameters())
+    assert all(p.requires_grad for p in discriminators.parameters())
+
+
+def test_one_step_equals_the_published_order(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    """Generator step against the old discriminators, then their step on the same reconstruction, both by Adam."""
+    import copy
+
+    from codec.training.losses import discriminator_terms, weighted_sum
+
+    config = make_config(
+        training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0},
+        model={"decoder": {"dropout": 0.0}},
+        optimizer={"clip_norm": None},
+    )
+    trainer = make_trainer(config)
+    trainer.codec.train()
+    start = copy.deepcopy((trainer.plain_codec, trainer.plain_discriminators))
+    codec, discriminators = copy.deepcopy(start)
+    adam = torch.optim.Adam(codec.parameters(), lr=1e-3, betas=(0.5, 0.9))
+    adam_of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=1e-4, betas=(0.5, 0.9))
+    for real in [next(trainer._batches(0, 1)), next(trainer._batches(1, 2))]:
+        trainer.step([real])
+
+        output = codec(real)
+        terms = {"mel": trainer.mel(output.audio, real), "commitment": output.quantizer.loss}
+        terms |= generator_terms(discriminators(output.audio), discriminators(real))
+        adam.zero_grad()
+        weighted_sum(terms, config.losses).backward()
+        adam.step()
+        adam_of_discriminators.zero_grad()
+        fake = output.audio.detach()
+        weighted_sum(discriminator_terms(discriminators(fake), discriminators(real)), config.losses).backward()
+        adam_of_discriminators.step()
+    for ours, plain, old in zip(
+        (trainer.plain_codec, trainer.plain_discriminators), (codec, discriminators), start, strict=True
+    ):
+        moved, apart = (
+            torch.cat([(p - q).flatten() for p, q in zip(ours.parameters(), other.parameters(), strict=True)]).norm()
+            for other in (old, plain)
+        )
+        # Not every weight by itself: Adam blows up gradients that are zero but for rounding.
+        assert apart < 0.02 * moved
+
+
+def test_micro_batches_add_up_to_the_whole_batch(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    changes = {"model": {"decoder": {"dropout": 0.0}}, "training": {"bottleneck_warmup": {"share": 0.0}}}
+    whole = make_trainer(make_config("one", **changes))
+    whole.codec.train()
+    whole.step(list(whole._batches(0, 1)))
+    changes["training"]["accumulate"] = 2
+    halves = make_trainer(make_config("two", **changes))
+    halves.codec.train()
+    halves.step(list(halves._batches(0, 1)))
+    assert halves.next_step == 1
+    for (name, value), other in zip(whole.plain_codec.named_parameters(), halves.plain_codec.parameters(), strict=True):
+        torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_warmup_lets_the_latent_through_and_leaves_the_bottleneck_alone(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    trainer = make_trainer(make_config())
+    before = {name: value.clone() for name, value in trainer.plain_codec.quantizer.state_dict().items()}
+    trainer.fit(stop_at=4)
+    assert_same(before, dict(trainer.plain_codec.quantizer.state_dict()))
+    trainer = make_trainer(trainer.config, resume=True)
+    trainer.fit(stop_at=5)
+    after = trainer.plain_codec.quantizer.state_dict()
+    assert all(not torch.equal(before[name], after[name]) for name in before)
+    switch = next(entry for entry in lines(trainer.run) if entry["kind"] == "switch")
+    assert 0 < float(switch["relative_error_at_switch"]) < 0.9  # type: ignore[arg-type]
+    assert switch["effective_dimension/codebook_before"] != switch["effective_dimension/codebook_after"]
+
+
+def test_bfloat16_trains(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(make_config(training={"mixed_precision": "bf16", "steps": 6}))
+    trainer.fit()
+    assert int(trainer.bad_steps) == 0
+    assert {p.dtype for p in trainer.plain_codec.parameters()} == {torch.float32}
+
+
+def test_normalized_commitment_does_not_depend_on_the_latents_scale(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    trainer = make_trainer(make_config(losses={"normalize_commitment": True}))
+    output = trainer.plain_codec(torch.randn(2, 1, 4800))
+    latent = output.latent
+    loss = trainer._commitment(output)
+    scaled = output._replace(latent=10 * latent, quantizer=output.quantizer._replace(loss=100 * output.quantizer.loss))
+    torch.testing.assert_close(trainer._commitment(scaled), loss, rtol=1e-4, atol=0)
+    variance = latent.var(dim=(0, 2), correction=0).mean()
+    torch.testing.assert_close(loss, output.quantizer.loss / variance, rtol=1e-4, atol=0)
+
+
+# -- mistakes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_not_overwritten(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    config = make_config(training={"steps": 2})
+    make_trainer(config).fit()
+    with pytest.raises(CodecError, match=r"holds a run already \(step 2\); give --resume or another output="):
+        make_trainer(config)
+
+
+def test_a_resumed_run_keeps_its_model(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    make_trainer(make_config(training={"steps": 2})).fit()
+    with pytest.raises(CodecError, match=r"model.quantizer.codebook_size=64 contradicts the run being resumed \(32\)"):
+        make_trainer(make_config(training={"steps": 4}, model={"quantizer": {"codebook_size": 64}}), resume=True)
+    longer = make_trainer(make_config(training={"steps": 4}), resume=True)
+    longer.fit()
+    assert longer.next_step == 4
+
+
+def test_missing_manifest_and_unshareable_batch_are_named_before_anything_is_written(
+    make_config: MakeConfig, make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    with pytest.raises(CodecError, match=r"none\.jsonl: cannot read the manifest"):
+        make_trainer(make_config(data={"train": [str(tmp_path / "none.jsonl")]}))
+    with pytest.raises(CodecError, match=r"data\.batch_size=4: must be a multiple of 1 processes x .*accumulate=3"):
+        make_trainer(make_config(training={"accumulate": 3}))
+    assert not (tmp_path / "run").exists()
