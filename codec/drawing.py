@@ -54,7 +54,7 @@ def audio_image(audio: Tensor, sample_rate: int, *, peak: float | None = None, t
     FigureCanvasAgg(figure)
     wave, mel = figure.subplots(2, sharex=True, height_ratios=(1, 2.4))
     for axes in (wave, mel):
-        axes.tick_params(colors=INK, labelsize=7, length=2, width=0.5, pad=1.5)
+        axes.tick_params(colors=INK, labelsize=9, length=2, width=0.5, pad=1.5)
         axes.spines[:].set_visible(False)
     _draw_waveform(wave, audio, sample_rate, float(audio.abs().max()) if peak is None else peak)
     _draw_mel(mel, audio, sample_rate, top_db)

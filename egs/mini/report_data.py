@@ -62,9 +62,8 @@ class Version:
     name: str  # original, trained, untrained
     flac: bytes
     png: bytes
-    duration_s: float
+    size: int  # bytes: of the token file, of the original's samples
     tokens: int | None = None
-    size: int | None = None  # bytes of the token file
     scores: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -173,7 +172,7 @@ def collect_examples(
         reference = audio.to_mono(original)
         # One scale for all versions: what is weaker is drawn weaker.
         scale = {"peak": float(reference.abs().max()), "top_db": float(mel_decibels(reference, rate).max())}
-        versions = [_version("original", reference, rate, scale)]
+        versions = [_version("original", reference, rate, scale, size=2 * len(reference))]
         for name, file, known in zip(SYSTEMS, files, records, strict=True):
             tokens = file.with_suffix(bitstream.SUFFIX)
             record = known.get(utterance.id)
@@ -200,4 +199,4 @@ def _version(name: str, samples: Tensor, rate: int, scale: dict[str, float], **f
     """Sound as FLAC: lossless, so that no second codec is heard, and every browser since 2017 plays it."""
     data = io.BytesIO()
     soundfile.write(data, samples.clamp(-1, 1).numpy(), rate, format="FLAC", subtype="PCM_16")
-    return Version(name, data.getvalue(), audio_image(samples, rate, **scale), samples.shape[-1] / rate, **facts)
+    return Version(name, data.getvalue(), audio_image(samples, rate, **scale), **facts)

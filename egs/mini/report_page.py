@@ -52,33 +52,38 @@ def page(training: Training, summaries: Sequence[dict[str, Any]], examples: Sequ
 
 
 def duration(seconds: float) -> str:
-    """45 s, 6.2 min, 1.4 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    """45 s, 6.2 min, 7 min, 1.4 h."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if seconds >= 1.5 * unit:
+            return f"{round(seconds / unit, 1):g} {name}"
+    return f"{seconds:.0f} s"
 
 
 def _headline(training: Training) -> str:
     model = training.config.model
     tokens_per_s = model.sample_rate / model.hop_length
-    corpus = f" of {duration(training.corpus_s)} of recordings" if training.corpus_s else ""
-    tiles = {
-        "trainable parameters": f"{training.parameters / 1e6:.2f} M",
-        "training time": duration(training.time_s),
-        "steps": f"{training.steps:,}",
-        f"audio seen{corpus}": duration(training.audio_s),
-        "bits a second": f"{training.bitrate_bps:,.0f}",
-        "tokens a second": f"{tokens_per_s:g}",
-    }
+    tiles = (
+        ("trainable parameters", f"{training.parameters / 1e6:.2f} M", ""),
+        ("training", duration(training.time_s), f"{training.steps:,} steps"),
+        (
+            "audio seen",
+            duration(training.audio_s),
+            f"in crops of {duration(training.corpus_s)}" if training.corpus_s else "",
+        ),
+        ("rate", f"{training.bitrate_bps:,.0f} bit/s", f"{tokens_per_s:g} tokens a second"),
+    )
     return (
         '<header><p class="kicker">SimVQ speech codec</p>'
         f"<h1>Speech through {training.bitrate_bps:,.0f} bits a second, learned in {duration(training.time_s)}</h1>"
         f'<p class="lead">Each second of {model.sample_rate / 1000:g} kHz speech becomes {tokens_per_s:g} tokens from '
         f"one codebook of {model.quantizer.codebook_size:,}, and speech again. Below: the model as trained, beside the "
         "same network with random weights, on speakers that neither has heard.</p>"
-        f'<dl class="tiles">{"".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in tiles.items())}'
-        "</dl></header>"
+        f'<dl class="tiles">{"".join(_tile(*tile) for tile in tiles)}</dl></header>'
     )
+
+
+def _tile(name: str, value: str, more: str) -> str:
+    return f"<div><dt>{escape(name)}</dt><dd>{escape(value)}<small>{escape(more)}</small></dd></div>"
 
 
 def _scores(summaries: Sequence[dict[str, Any]]) -> str:
@@ -87,9 +92,10 @@ def _scores(summaries: Sequence[dict[str, Any]]) -> str:
     for name, definition in trained["definitions"].items():
         results = [summary["metrics"].get(name) for summary in summaries]
         means = [result["mean"] if result else None for result in results]
-        unit = f" in {definition['unit']}" if definition["unit"] else ""
-        label = f"{escape(definition['label'])}<small>{definition['better']} is better{escape(unit)}</small>"
-        counts = [f"{r['n_ok']} scored, {r['n_failed']} failed" if r else "not scored" for r in results]
+        unit = f", in {definition['unit']}" if definition["unit"] else ""
+        note = f"{definition['better']} is better{escape(unit)}"
+        label = f"{escape(definition['label'])}<small>{note}</small>"
+        counts = [f"{r['n_ok']} ok, {r['n_failed']} failed" if r else "not scored" for r in results]
         rows.append(_row(label, means, definition["digits"], counts, _better(means, definition["better"])))
     rates = [summary["rate"] or {} for summary in summaries]
     for key, label, digits in (
@@ -101,8 +107,8 @@ def _scores(summaries: Sequence[dict[str, Any]]) -> str:
     return (
         "<section><h2>Scores</h2>"
         f"<p>{trained['utterances']} held-out recordings of {trained['speakers']} speakers, "
-        f"{duration(trained['duration_s'])}. Means over the recordings that could be scored; a failure is counted and "
-        "left out. The intervals and the mean over speakers are in <code>summary.md</code> of each evaluation.</p>"
+        f"{duration(trained['duration_s'])}. Means over the recordings that could be scored (ok); a failure is counted "
+        "and left out. The intervals and the means over speakers are in <code>summary.md</code> of each evaluation.</p>"
         '<div class="card scroll"><table><thead><tr><th>Metric</th><th>Trained</th><th>Untrained</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div></section>"
     )
@@ -150,9 +156,9 @@ def _example(example: Example, definitions: dict[str, Any]) -> str:
 
 def _version(version: Version, definitions: dict[str, Any]) -> str:
     facts = {}
-    if version.tokens is not None and version.size is not None:
+    if version.tokens is not None:
         facts["tokens"] = f"{version.tokens:,}"
-        facts["file"] = f"{version.size:,} bytes"
+    facts["16-bit samples" if version.tokens is None else "file"] = f"{version.size:,} bytes"
     for name, definition in definitions.items():
         if name in version.scores:
             unit = f" {definition['unit']}" if definition["unit"] else ""

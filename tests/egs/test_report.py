@@ -154,16 +154,16 @@ def test_the_sounds_are_the_recording_and_what_each_model_made_of_it(page: Page,
 def test_what_is_said_is_what_was_measured(page: Page, exp: Path) -> None:
     summaries = [json.loads((exp / "scores" / name / "summary.json").read_text()) for name in ("trained", "untrained")]
     for summary in summaries:
-        assert f"{summary['metrics']['mel_distance']['mean']:.3f} 2 scored, 0 failed" in page.text
+        assert f"{summary['metrics']['mel_distance']['mean']:.3f} 2 ok, 0 failed" in page.text
         assert f"{summary['rate']['perplexity']:.1f}" in page.text
     size = (exp / "audio" / "trained" / "0.svq").stat().st_size
     assert f"tokens 1,000 file {size:,} bytes" in page.text
+    assert f"16-bit samples {2 * RATE:,} bytes" in page.text
     parameters = sum(p.numel() for p in Codec.from_pretrained(exp / "run" / "best").parameters() if p.requires_grad)
     assert f"trainable parameters {parameters / 1e6:.2f} M" in page.text
-    assert "training time 2.5 min" in page.text  # 150 s
-    assert "steps 100" in page.text
-    assert "audio seen of 2 s of recordings 6.7 min" in page.text  # 100 steps of 4 crops of 1 s
-    assert "bits a second 6,000" in page.text  # 1,000 tokens of 6 bits
+    assert "training 2.5 min 100 steps" in page.text  # 150 s
+    assert "audio seen 6.7 min in crops of 2 s" in page.text  # 100 steps of 4 crops of 1 s
+    assert "rate 6,000 bit/s 1000 tokens a second" in page.text  # 6 bits a token
 
 
 def test_text_is_escaped_and_licences_are_named(page: Page) -> None:
