@@ -1,0 +1,29 @@
+"""Evaluation with declared policies: what is scored, at which rate, how it is trimmed, and what counts as a failure."""
+
+from __future__ import annotations
+
+from codec.evaluation.metric import Metric, MetricError, Value
+from codec.evaluation.registry import METRICS, MetricOptions, build_metrics
+from codec.evaluation.report import write_report
+from codec.evaluation.runner import Outcome, evaluate, score_utterance
+from codec.evaluation.summary import summarize
+from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Reconstruction, System
+
+__all__ = [
+    "METRICS",
+    "GroundTruth",
+    "Metric",
+    "MetricError",
+    "MetricOptions",
+    "ModelSystem",
+    "Outcome",
+    "ReconstructedFiles",
+    "Reconstruction",
+    "System",
+    "Value",
+    "build_metrics",
+    "evaluate",
+    "score_utterance",
+    "summarize",
+    "write_report",
+]

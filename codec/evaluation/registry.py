@@ -1,0 +1,62 @@
+"""Metrics by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from codec.errors import CodecError
+from codec.evaluation.mel import LogMelDistance
+from codec.evaluation.metric import Metric
+from codec.evaluation.pesq import WideBandPESQ
+from codec.evaluation.pitch import VoicingAndPitch
+from codec.evaluation.stoi import STOI
+
+
+@dataclass(frozen=True)
+class MetricOptions:
+    """What a metric may need to be built."""
+
+    sample_rate: int  # Hz, of the system
+    device: torch.device | str = "cpu"
+    cache: Path | None = None  # folder for what depends on the references alone
+
+
+# In the order of the report.
+METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
+    WideBandPESQ.name: lambda options: WideBandPESQ(),
+    STOI.name: lambda options: STOI(options.sample_rate),
+    VoicingAndPitch.name: lambda options: VoicingAndPitch(
+        options.device, options.cache / "pitch" if options.cache else None
+    ),
+    LogMelDistance.name: lambda options: LogMelDistance(),
+}
+
+
+def check_names(names: Sequence[str]) -> list[str]:
+    """Known names, each once, in the order of the report.
+
+    Raises:
+        CodecError: no name, or an unknown one; the nearest known one is suggested.
+    """
+    if not names:
+        raise CodecError(f"no metrics chosen; known metrics are {', '.join(METRICS)}")
+    for name in names:
+        if name not in METRICS:
+            close = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]}?" if close else f"known metrics are {', '.join(METRICS)}"
+            raise CodecError(f"unknown metric {name!r}; {hint}")
+    return [name for name in METRICS if name in names]
+
+
+def build_metrics(names: Sequence[str], options: MetricOptions) -> list[Metric]:
+    """Build the metrics called ``names``.
+
+    Raises:
+        CodecError: what :func:`check_names` raises.
+    """
+    return [METRICS[name](options) for name in check_names(names)]
