@@ -1,0 +1,197 @@
+"""Scores of single utterances, on disk as they come.
+
+A result folder holds ``settings.json`` (what the scores are of), ``utterances.jsonl`` (one record a line, sorted by id)
+and, while processes are at work, ``parts/``: each appends whole lines to a file of its own. Whatever ends a run, the
+next one collects the parts first and goes on from there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TextIO
+
+from codec.errors import CodecError
+from codec.files import replacing, write_text
+
+SETTINGS_FILE = "settings.json"
+RECORDS_FILE = "utterances.jsonl"
+PARTS_FOLDER = "parts"
+
+
+@dataclass
+class Record:
+    """All that is known of one utterance."""
+
+    id: str
+    speaker: str
+    duration_s: float
+    scores: dict[str, float] = field(default_factory=dict)  # value -> number
+    failures: dict[str, str] = field(default_factory=dict)  # value -> reason
+    error: str | None = None  # why there is no reconstruction; then there are no scores
+    tokens: list[int] | None = None
+
+    def merged(self, later: Record) -> Record:
+        """This record with what a later run adds. An error gives way to scores, never the other way round."""
+        if later.error is not None and (self.scores or self.failures):
+            return self
+        return Record(
+            id=self.id,
+            speaker=later.speaker,
+            duration_s=later.duration_s,
+            scores={**self.scores, **later.scores},
+            failures={**self.failures, **later.failures},
+            error=later.error,
+            tokens=later.tokens if later.tokens is not None else self.tokens,
+        )
+
+
+class Store:
+    """The result folder of one system on one test set."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._records_path = self.folder / RECORDS_FILE
+        self._parts = self.folder / PARTS_FOLDER
+
+    def open(self, settings: dict[str, Any], overwrite: bool = False) -> None:
+        """Make the folder ready, collecting what an earlier run left. For one process, before the others begin.
+
+        Args:
+            settings: whatever changes scores; saved, and compared with what the folder holds scores of.
+            overwrite: drop what is there.
+
+        Raises:
+            CodecError: the folder holds scores made with other settings, a damaged file, or cannot be written to.
+        """
+        if overwrite:
+            self._clear()
+        known = self._read_settings()
+        if known is None:
+            if self._records_path.exists():
+                raise CodecError(f"{self.folder}: has {RECORDS_FILE} but no {SETTINGS_FILE}; choose another folder")
+            write_text(self.folder / SETTINGS_FILE, json.dumps(settings, indent=2) + "\n")
+        elif known != settings:
+            changed = ", ".join(
+                f"{key} was {known.get(key)!r} and is {settings.get(key)!r}"
+                for key in sorted(known.keys() | settings.keys())
+                if known.get(key) != settings.get(key)
+            )
+            raise CodecError(f"{self.folder}: holds other scores ({changed}); choose another folder or --overwrite")
+        self.collect()
+
+    def collect(self) -> None:
+        """Merge the parts into ``utterances.jsonl``. For one process, while none is writing."""
+        parts = sorted(self._parts.glob("*.jsonl"))
+        if not parts:
+            return
+        records = self.records()
+        for part in parts:
+            _read_into(records, part, tail_may_be_torn=True)
+        with replacing(self._records_path) as temporary:
+            temporary.write_text("".join(_line(records[id_]) for id_ in sorted(records)), encoding="utf-8")
+        # Killed between the two, the next run merges the same parts again, which changes nothing.
+        shutil.rmtree(self._parts)
+
+    def records(self) -> dict[str, Record]:
+        """Collected records by id, sorted.
+
+        Raises:
+            CodecError: a damaged line.
+        """
+        records: dict[str, Record] = {}
+        if self._records_path.exists():
+            _read_into(records, self._records_path)
+        return records
+
+    def part(self, process: int) -> Part:
+        """The file that one process appends to; its records are safe as soon as they are added."""
+        return Part(self._parts / f"{process:05d}.jsonl")
+
+    def _read_settings(self) -> dict[str, Any] | None:
+        path = self.folder / SETTINGS_FILE
+        try:
+            known = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise CodecError(f"{path}: cannot be read ({error.strerror}); choose another folder") from None
+        except ValueError:
+            raise CodecError(f"{path}: not JSON; choose another folder or --overwrite") from None
+        if not isinstance(known, dict):
+            raise CodecError(f"{path}: not settings; choose another folder or --overwrite")
+        return known
+
+    def _clear(self) -> None:
+        """Remove what this class writes, and nothing else."""
+        for name in (SETTINGS_FILE, RECORDS_FILE):
+            (self.folder / name).unlink(missing_ok=True)
+        if self._parts.is_dir():
+            shutil.rmtree(self._parts)
+
+
+class Part:
+    """An append-only file of records."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: TextIO | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("w", encoding="utf-8")  # an earlier run's parts are collected by now
+        except OSError as error:
+            raise CodecError(f"{self._path}: cannot write there ({error.strerror}); choose a writable folder") from None
+        return self
+
+    def add(self, record: Record) -> None:
+        """Append one record and hand it to the operating system.
+
+        Raises:
+            CodecError: the disk refuses; what was added before is kept.
+        """
+        assert self._file is not None
+        try:
+            self._file.write(_line(record))
+            self._file.flush()
+        except OSError as error:
+            raise CodecError(
+                f"{self._path}: writing failed ({error.strerror}); what was scored is kept, make room and run again"
+            ) from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._file is not None
+        self._file.close()
+
+
+def is_complete(record: Record | None, values: Iterable[str]) -> bool:
+    """Whether every value is scored or has failed. What had an error is tried again: a file may have come back."""
+    return (
+        record is not None and record.error is None and all(v in record.scores or v in record.failures for v in values)
+    )
+
+
+def _line(record: Record) -> str:
+    return json.dumps(asdict(record), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _read_into(records: dict[str, Record], path: Path, tail_may_be_torn: bool = False) -> None:
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be read ({error.strerror}); check the disk") from None
+    lines = text.splitlines(keepends=True) if not tail_may_be_torn else text[: text.rfind("\n") + 1].splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            record = Record(**json.loads(line))
+        except (ValueError, TypeError):
+            raise CodecError(f"{path}:{number}: not a record; score again with --overwrite") from None
+        earlier = records.get(record.id)
+        records[record.id] = earlier.merged(record) if earlier else record

@@ -1,0 +1,107 @@
+"""The summary as files: ``summary.json`` for programs, ``summary.md`` for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from codec.files import write_text
+
+ARROWS = {"higher": "↑", "lower": "↓"}
+ERRORS_SHOWN = 10
+NONE = "-"
+
+
+def write_report(folder: str | Path, summary: Mapping[str, Any]) -> None:
+    """Write both files, each at once or not at all.
+
+    Raises:
+        CodecError: the folder cannot be written to.
+    """
+    folder = Path(folder)
+    write_text(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / "summary.md", as_markdown(summary))
+
+
+def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of the table: metric, mean, 95 % interval, mean over speakers, scored, failed."""
+    rows: list[tuple[str, ...]] = []
+    for name, result in summary["metrics"].items():
+        definition = summary["definitions"][name]
+        unit = f" ({definition['unit']})" if definition["unit"] else ""
+        digits = definition["digits"]
+        interval = result["ci95"]
+        rows.append(
+            (
+                f"{definition['label']}{unit} {ARROWS[definition['better']]}",
+                _number(result["mean"], digits),
+                f"{_number(interval[0], digits)} to {_number(interval[1], digits)}" if interval else NONE,
+                _number(result["speaker_mean"], digits),
+                str(result["n_ok"]),
+                str(result["n_failed"]),
+            )
+        )
+    rows += [(name, "not available", "", "", "", "") for name in summary["not_available"]]
+    return rows
+
+
+def as_markdown(summary: Mapping[str, Any]) -> str:
+    """The content of ``summary.md``."""
+    system, minutes = summary["system"], summary["duration_s"] / 60
+    lines = [
+        f"# {system['name']} on {summary['test_set']}",
+        "",
+        f"{summary['utterances']} utterances of {summary['speakers']} speakers, {minutes:.1f} minutes; "
+        f"protocol {summary['protocol']}, {system['sample_rate']} Hz, {system['identity']}.",
+        "",
+        "| metric | mean | 95 % interval | mean over speakers | scored | failed |",
+        "|---|---:|---:|---:|---:|---:|",
+        *(f"| {' | '.join(row)} |" for row in metric_rows(summary)),
+        "",
+    ]
+    if summary["rate"]:
+        lines += _rate_lines(summary["rate"])
+    lines += _failure_lines(summary)
+    bootstrap = summary["bootstrap"]
+    lines += [
+        "A failure is counted and left out of the mean. Intervals: percentile bootstrap over utterances, "
+        f"{bootstrap['resamples']} resamples, seed {bootstrap['seed']}.",
+        "",
+        "Versions: " + ", ".join(f"{name} {version}" for name, version in summary["versions"].items()) + ".",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rate_lines(rate: Mapping[str, Any]) -> list[str]:
+    lines = ["| rate | |", "|---|---:|", f"| bits a second, nominal | {rate['bitrate_bps']:.1f} |"]
+    if rate["tokens"]:
+        share = rate["codes_used"] / rate["codebook_size"]
+        lines += [
+            f"| bits a second, entropy of the tokens | {rate['entropy_bps']:.1f} |",
+            f"| codes used | {rate['codes_used']} of {rate['codebook_size']} ({share:.1%}) |",
+            f"| perplexity | {rate['perplexity']:.1f} |",
+            f"| entropy (bits a token) | {rate['entropy_bits']:.3f} |",
+            f"| normalised entropy | {rate['normalized_entropy']:.3f} |",
+            f"| tokens | {rate['tokens']} |",
+        ]
+    return [*lines, ""]
+
+
+def _failure_lines(summary: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"- {summary['definitions'][name]['label']}: {reason} ({count})"
+        for name, result in summary["metrics"].items()
+        for reason, count in result["failures"].items()
+    ]
+    errors = list(summary["errors"].items())
+    lines += [f"- {id_}: {reason}" for id_, reason in errors[:ERRORS_SHOWN]]
+    if len(errors) > ERRORS_SHOWN:
+        lines.append(f"- and {len(errors) - ERRORS_SHOWN} more without reconstruction, see summary.json")
+    lines += [f"- {name}: not available: {reason}" for name, reason in summary["not_available"].items()]
+    return ["Failures:", "", *lines, ""] if lines else []
+
+
+def _number(value: float | None, digits: int) -> str:
+    return NONE if value is None else f"{value:.{digits}f}"

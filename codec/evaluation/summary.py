@@ -1,0 +1,152 @@
+"""From the records of single utterances to the numbers of a test set.
+
+Everything is computed from the records sorted by id, in that order, with exact sums: the same records give the same
+summary to the last digit, however many processes made them.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+
+import codec
+from codec.evaluation.metric import Metric
+from codec.evaluation.records import Record
+from codec.evaluation.runner import PROTOCOL, Outcome
+from codec.evaluation.systems import Rate, System
+from codec.quantizers.usage import CodeUsage
+
+RESAMPLES = 1000
+SEED = 20241  # of the bootstrap
+LIBRARIES = ("torch", "torchaudio", "accelerate", "numpy", "scipy", "librosa", "pesq", "pystoi", "torchcrepe")
+
+
+def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]:
+    """The content of ``summary.json``."""
+    records = [outcome.records[id_] for id_ in sorted(outcome.records)]
+    values = [value for metric in outcome.metrics for value in metric.values]
+    return {
+        "system": {"name": system.name, "identity": system.identity, "sample_rate": system.sample_rate},
+        "test_set": test_set,
+        "protocol": PROTOCOL,
+        "utterances": len(records),
+        "speakers": len({record.speaker for record in records}),
+        "duration_s": math.fsum(record.duration_s for record in records),
+        "errors": {record.id: record.error for record in records if record.error is not None},
+        "metrics": {value: summarize_value(value, records) for value in values},
+        "definitions": _definitions(outcome.metrics),
+        "not_available": outcome.unavailable,
+        "rate": summarize_rate(system.rate, records) if system.rate else None,
+        "per_speaker": _per_speaker(values, records),
+        "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
+        "versions": versions(),
+    }
+
+
+def summarize_value(value: str, records: Sequence[Record]) -> dict[str, Any]:
+    """Mean over the utterances that have the value, with what is left out and why.
+
+    ``speaker_mean`` averages the speakers' means: a test set in which few speakers have most utterances says more
+    about those few otherwise.
+    """
+    scores = [record.scores[value] for record in records if value in record.scores]
+    reasons = Counter(
+        record.failures.get(value, "no reconstruction") for record in records if value not in record.scores
+    )
+    speakers = _speaker_means(value, records)
+    return {
+        "mean": _mean(scores),
+        "ci95": bootstrap_interval(scores),
+        "speaker_mean": _mean(list(speakers.values())),
+        "n_ok": len(scores),
+        "n_failed": sum(reasons.values()),
+        "failures": dict(sorted(reasons.items())),
+    }
+
+
+def summarize_rate(rate: Rate, records: Sequence[Record]) -> dict[str, Any]:
+    """Bits, and how the codebook is used over the whole test set (nothing is averaged over utterances)."""
+    usage = CodeUsage(rate.codebook_size)
+    seconds = math.fsum(record.duration_s for record in records if record.tokens is not None)
+    for record in records:
+        if record.tokens is not None:
+            usage.update(torch.tensor(record.tokens, dtype=torch.int64))
+    tokens = int(usage.counts.sum())
+    if not tokens:
+        return {"codebook_size": rate.codebook_size, "bitrate_bps": rate.bitrate_bps, "tokens": 0}
+    facts = usage.summary()
+    return {
+        "codebook_size": rate.codebook_size,
+        "bitrate_bps": rate.bitrate_bps,
+        "tokens": tokens,
+        "tokens_per_second": tokens / seconds,
+        **facts,
+        # What a perfect entropy coder without context would spend.
+        "entropy_bps": facts["entropy_bits"] * rate.frame_rate,
+    }
+
+
+def bootstrap_interval(scores: Sequence[float]) -> list[float] | None:
+    """95 % percentile interval of the mean over resampled utterances; None for fewer than two."""
+    if len(scores) < 2:
+        return None
+    values = np.asarray(scores)
+    generator = np.random.default_rng(SEED)
+    means = [float(values[generator.integers(len(values), size=len(values))].mean()) for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return [float(low), float(high)]
+
+
+def versions() -> dict[str, str]:
+    """Of everything that computes a number."""
+    found = {"codec": codec.__version__, "python": platform.python_version()}
+    for library in LIBRARIES:
+        found[library] = metadata.version(library)
+    found["soundfile"] = metadata.version("soundfile")
+    found["libsndfile"] = soundfile.__libsndfile_version__
+    return found
+
+
+def _mean(scores: Sequence[float]) -> float | None:
+    return math.fsum(scores) / len(scores) if scores else None
+
+
+def _speaker_means(value: str, records: Sequence[Record]) -> dict[str, float]:
+    by_speaker: dict[str, list[float]] = {}
+    for record in records:
+        if value in record.scores:
+            by_speaker.setdefault(record.speaker, []).append(record.scores[value])
+    return {speaker: math.fsum(scores) / len(scores) for speaker, scores in sorted(by_speaker.items())}
+
+
+def _per_speaker(values: Sequence[str], records: Sequence[Record]) -> dict[str, dict[str, float]]:
+    counts = Counter(record.speaker for record in records)
+    table: dict[str, dict[str, float]] = {name: {"utterances": counts[name]} for name in sorted(counts)}
+    for value in values:
+        for speaker, mean in _speaker_means(value, records).items():
+            table[speaker][value] = mean
+    return table
+
+
+def _definitions(metrics: Sequence[Metric]) -> Mapping[str, Mapping[str, Any]]:
+    return {
+        name: {
+            "label": value.label,
+            "unit": value.unit,
+            "better": value.better,
+            "digits": value.digits,
+            "sample_rate": metric.sample_rate,
+            "trim": metric.trim,
+            "needs_reference": metric.needs_reference,
+        }
+        for metric in metrics
+        for name, value in metric.values.items()
+    }
