@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from codec import CodecError
+from codec.evaluation import METRICS, Metric, MetricOptions, build_metrics
+from codec.evaluation.registry import check_names
+
+
+def test_names_come_once_in_the_order_of_the_report() -> None:
+    assert check_names(["mel", "pesq", "mel"]) == ["pesq", "mel"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("peqs", "did you mean pesq"), ("STOI", "did you mean stoi"), ("zzz", "known metrics are pesq, stoi, f1, mel")],
+)
+def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
+    with pytest.raises(CodecError, match=hint):
+        check_names(["mel", name])
+
+
+def test_no_name_is_refused() -> None:
+    with pytest.raises(CodecError, match="no metrics chosen"):
+        check_names([])
+
+
+def test_every_metric_declares_itself() -> None:
+    metrics: list[Metric] = build_metrics(list(METRICS), MetricOptions(24_000))
+    assert [metric.name for metric in metrics] == list(METRICS)
+    values = [value for metric in metrics for value in metric.values]
+    assert len(values) == len(set(values))
+    for metric in metrics:
+        assert metric.unavailable() is None
+        assert metric.trim == "reference" and metric.needs_reference
+        assert metric.sample_rate in (None, 16_000, 24_000)

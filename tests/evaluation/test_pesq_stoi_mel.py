@@ -1,0 +1,88 @@
+"""PESQ, STOI and log-mel distance against the libraries called directly, and their declared failures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from doubles import RATE, noisy
+from pesq import PesqError, pesq
+from pystoi import stoi
+from torch import Tensor
+
+from codec.config import LossConfig
+from codec.evaluation import Metric, MetricError
+from codec.evaluation.mel import LogMelDistance
+from codec.evaluation.pesq import WideBandPESQ
+from codec.evaluation.stoi import STOI
+from codec.training.losses import MelLoss
+
+
+def pairs(clips: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+    return [(clip, noisy(clip, level)) for clip in clips[:3] for level in (0.003, 0.03)]
+
+
+def cypesq_code(audio: Tensor) -> float:
+    return pesq(16_000, audio.numpy(), audio.numpy(), "wb", on_error=PesqError.RETURN_VALUES)
+
+
+def test_pesq_agrees_with_the_library(clips: list[Tensor]) -> None:
+    scores = []
+    for reference, degraded in pairs(clips):
+        score = WideBandPESQ().score(reference, degraded)["pesq_wb"]
+        assert score == pesq(16_000, reference.numpy(), degraded.numpy(), "wb")
+        scores.append(score)
+    assert min(scores) < 1.5 < max(scores)
+
+
+def test_stoi_agrees_with_the_library(clips: list[Tensor]) -> None:
+    for reference, degraded in pairs(clips):
+        score = STOI(RATE).score(reference, degraded)["stoi"]
+        assert score == stoi(reference.numpy(), degraded.numpy(), RATE, extended=False)
+        assert 0.3 < score < 1
+
+
+def test_mel_distance_is_the_training_term(clips: list[Tensor]) -> None:
+    loss = MelLoss(RATE, LossConfig())
+    for reference, degraded in pairs(clips):
+        expected = float(loss(degraded[None, None], reference[None, None]))
+        assert LogMelDistance().score(reference, degraded)["mel_distance"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_equal_signals(clips: list[Tensor]) -> None:
+    assert STOI(RATE).score(clips[0], clips[0])["stoi"] == pytest.approx(1, abs=1e-12)
+    assert LogMelDistance().score(clips[0], clips[0]) == {"mel_distance": 0}
+    assert WideBandPESQ().score(clips[0], clips[0])["pesq_wb"] == pytest.approx(4.644, abs=1e-3)
+
+
+@pytest.mark.parametrize(("metric", "shortest"), [(WideBandPESQ(), 4000), (STOI(16_000), 6400)])
+def test_short_and_silent_pairs_fail_by_name(metric: Metric, shortest: int, clips: list[Tensor]) -> None:
+    clip = clips[0][:16_000]
+    with pytest.raises(MetricError, match="shorter than 0"):
+        metric.score(clip[: shortest - 1], clip[: shortest - 1])
+    with pytest.raises(MetricError, match="the reference is silent"):
+        metric.score(torch.zeros_like(clip), clip)
+    with pytest.raises(MetricError, match="the reconstruction is silent"):
+        metric.score(clip, torch.zeros_like(clip))
+
+
+def test_pesq_error_codes_are_failures(clips: list[Tensor]) -> None:
+    # 60 ms of speech: the program's voice activity detection finds nothing (its code is -7).
+    blip = torch.zeros(16_000)
+    blip[:1000] = clips[0][6000:7000]
+    assert cypesq_code(blip) == -7
+    with pytest.raises(MetricError, match="PESQ finds no utterance"):
+        WideBandPESQ().score(blip, blip)
+
+
+def test_stoi_placeholder_is_a_failure(clips: list[Tensor]) -> None:
+    # Long enough, but all except 0.2 s lies 40 dB below the loudest frame.
+    mostly_silent = torch.zeros(RATE)
+    mostly_silent[:4800] = clips[0][:4800]
+    with pytest.raises(MetricError, match="fewer than 30 frames with speech"):
+        STOI(RATE).score(mostly_silent, mostly_silent)
+
+
+def test_mel_distance_needs_half_a_window() -> None:
+    with pytest.raises(MetricError, match="half a mel window"):
+        LogMelDistance().score(torch.ones(512), torch.ones(512))
+    assert LogMelDistance().score(torch.ones(513), torch.ones(513)) == {"mel_distance": 0}

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from doubles import RATE, NoisySystem, PeakMetric
+from torch import Tensor
+
+from codec import audio
+from codec.evaluation import Reconstruction, evaluate, score_utterance
+from codec.evaluation.mel import LogMelDistance
+from codec.evaluation.runner import Pair, as_16_bit, share
+from codec.evaluation.stoi import STOI
+from codec.evaluation.systems import GroundTruth, ReconstructedFiles
+from codec.manifest import Utterance
+
+
+class Fixed:
+    """A system that returns one waveform."""
+
+    name = identity = "fixed"
+    sample_rate = RATE
+    rate = None
+
+    def __init__(self, waveform: Tensor) -> None:
+        self.waveform = waveform
+
+    def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+        return Reconstruction(self.waveform)
+
+
+def test_shares_are_disjoint_complete_and_even(utterances: list[Utterance]) -> None:
+    many = [dataclasses.replace(utterances[0], id=f"u{n}", num_samples=1000 * (1 + n * 37 % 101)) for n in range(200)]
+    for processes in (1, 2, 4, 7):
+        shares = [share(many, process, processes) for process in range(processes)]
+        assert sorted(u.id for part in shares for u in part) == sorted(u.id for u in many)
+        loads = [sum(u.num_samples for u in part) for part in shares]
+        assert max(loads) - min(loads) <= 101_000
+        assert all(
+            [u.num_samples for u in part] == sorted((u.num_samples for u in part), reverse=True) for part in shares
+        )
+    assert share(many[:1], 1, 2) == []
+
+
+def test_rounding_is_that_of_a_file(clips: list[Tensor], tmp_path: Path) -> None:
+    waveform = 3 * clips[0]  # beyond full scale here and there
+    assert waveform.abs().max() > 1
+    audio.write(tmp_path / "a.wav", waveform, RATE)
+    assert torch.equal(as_16_bit(waveform), audio.load(tmp_path / "a.wav", RATE))
+
+
+def test_pairs_are_trimmed_to_the_reference(clips: list[Tensor]) -> None:
+    reference = clips[0]
+    longer, shorter = torch.cat([reference, torch.ones(300)]), reference[:-300]
+    for degraded in (longer, shorter):
+        pair = Pair(reference, degraded, RATE)
+        for rate in (None, 16_000):
+            true, found = pair.at(rate, "reference")
+            assert true.shape == found.shape
+            assert torch.equal(true, audio.resample(reference, RATE, rate or RATE))
+        assert len(pair.at(None, "none")[1]) == len(degraded)
+    assert torch.equal(Pair(reference, longer, RATE).at(None, "reference")[1], reference)
+    assert Pair(reference, shorter, RATE).at(None, "reference")[1][-300:].abs().max() == 0
+
+
+def test_ground_truth_is_the_ceiling(utterances: list[Utterance]) -> None:
+    record = score_utterance(GroundTruth(RATE), utterances[0], [STOI(RATE), LogMelDistance()])
+    assert record.scores["stoi"] == pytest.approx(1, abs=1e-6)
+    assert record.scores["mel_distance"] == 0  # the file was 16-bit itself
+    assert record.failures == {}
+
+
+@pytest.mark.parametrize(
+    ("waveform", "reason"),
+    [
+        (torch.full((26_000,), math.nan), "NaN or infinite"),
+        (torch.full((26_000,), math.inf), "NaN or infinite"),
+        (torch.ones(39_000), "0.54 s longer than the reference"),
+        (torch.ones(13_000), "0.54 s shorter than the reference"),
+    ],
+)
+def test_what_is_no_pair_has_no_scores(waveform: Tensor, reason: str, utterances: list[Utterance]) -> None:
+    record = score_utterance(Fixed(waveform), utterances[0], [PeakMetric(), STOI(RATE)])
+    assert record.error is not None and reason in record.error
+    assert record.scores == {} and record.failures == {}
+
+
+def test_unreadable_files_and_refusals_are_recorded_and_the_run_goes_on(
+    utterances: list[Utterance], tmp_path: Path
+) -> None:
+    text = tmp_path / "text.wav"
+    text.write_text("not audio")
+    missing = dataclasses.replace(utterances[1], path=tmp_path / "gone.wav")
+    unreadable = dataclasses.replace(utterances[3], path=text)
+    test_set = [utterances[0], missing, utterances[2], unreadable, utterances[4], utterances[5]]
+    outcome = evaluate(NoisySystem(broken=("u4",)), test_set, [PeakMetric()], tmp_path / "out")
+    errors = {id_: record.error for id_, record in outcome.records.items() if record.error}
+    assert errors.keys() == {"u1", "u3", "u4"}
+    assert "gone.wav" in errors["u1"] and "text.wav" in errors["u3"] and errors["u4"] == "refused"
+    assert outcome.records["u0"].scores.keys() == {"peak", "half_peak"}
+    assert outcome.records["u2"].failures == {"peak": "too long"}
+    assert outcome.records["u2"].scores.keys() == {"half_peak"}
+
+
+def test_a_killed_run_goes_on_and_scores_nothing_twice(utterances: list[Utterance], tmp_path: Path) -> None:
+    whole = evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path / "whole")
+
+    def kill(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    first, second = NoisySystem(), NoisySystem()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(first, utterances, [PeakMetric()], tmp_path / "killed", progress=kill)
+    with (tmp_path / "killed" / "parts" / "00000.jsonl").open("a") as part:
+        part.write('{"id": "u3", "spea')  # torn in the middle of a line
+    steps: list[tuple[int, int]] = []
+    resumed = evaluate(
+        second,
+        utterances,
+        [PeakMetric()],
+        tmp_path / "killed",
+        progress=lambda done, total: steps.append((done, total)),
+    )
+    assert len(first.asked) == 2
+    assert sorted(first.asked + second.asked) == [u.id for u in utterances]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert resumed.records == whole.records
+    assert (tmp_path / "killed" / "utterances.jsonl").read_bytes() == (
+        tmp_path / "whole" / "utterances.jsonl"
+    ).read_bytes()
+
+    third = NoisySystem()
+    evaluate(third, utterances, [PeakMetric()], tmp_path / "killed")
+    assert third.asked == []
+
+
+def test_a_metric_can_be_added_later_and_errors_are_tried_again(utterances: list[Utterance], tmp_path: Path) -> None:
+    evaluate(NoisySystem(broken=("u1",)), utterances, [PeakMetric()], tmp_path)
+    system = NoisySystem()
+    assert evaluate(system, utterances, [PeakMetric()], tmp_path).records["u1"].scores.keys() == {"peak", "half_peak"}
+    assert system.asked == ["u1"]
+    both = evaluate(NoisySystem(), utterances, [PeakMetric(), LogMelDistance()], tmp_path)
+    assert all("mel_distance" in r.scores and "half_peak" in r.scores for r in both.records.values())
+
+
+def test_an_unavailable_metric_is_named_and_the_others_go_on(utterances: list[Utterance], tmp_path: Path) -> None:
+    absent = PeakMetric("no weights: run codec fetch peak")
+    outcome = evaluate(NoisySystem(), utterances[:2], [absent, LogMelDistance()], tmp_path)
+    assert outcome.unavailable == {"peak": "no weights: run codec fetch peak"}
+    assert [metric.name for metric in outcome.metrics] == ["mel"]
+    assert outcome.records["u0"].scores.keys() == {"mel_distance"}
+
+
+def test_saved_audio_scores_like_the_system_that_made_it(utterances: list[Utterance], tmp_path: Path) -> None:
+    made = evaluate(NoisySystem(), utterances[:2], [LogMelDistance()], tmp_path / "made", save_audio=True)
+    files = ReconstructedFiles(tmp_path / "made" / "audio", RATE)
+    read = evaluate(files, utterances[:2], [LogMelDistance()], tmp_path / "read")
+    assert read.records == made.records
+    assert made.records["u0"].scores["mel_distance"] > 0.1
