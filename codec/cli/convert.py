@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from codec.cli.console import Force, check_output, working
-from codec.errors import CodecError
 
 app = typer.Typer(help="Convert published checkpoints into a model folder.", no_args_is_help=True)
 
@@ -28,9 +27,7 @@ def simvq(
     """Convert a published SimVQ audio checkpoint."""
     from codec.convert import convert_simvq
 
-    check_output(output / "config.json", force)
-    if output.exists() and not output.is_dir():
-        raise CodecError(f"{output}: is a file; give the name of a folder")
+    check_output(output / "config.json", force)  # the folder itself may be there
     with working(f"converting {checkpoint}"):
         convert_simvq(checkpoint, output)
     typer.echo(f"{output}: converted from {checkpoint}")

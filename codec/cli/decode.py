@@ -35,11 +35,12 @@ def decode(
     audio_files.output_format(output)
     check_output(output, force)
     recording = bitstream.read_tokens(source)
+    if not recording.is_whole and not partial:
+        raise CodecError(f"{source}: {recording.damage()}; get it again, or give --partial to decode what is whole")
+    if not recording.whole_spans():
+        reason = recording.damage() or "the recording has no samples"
+        raise CodecError(f"{source}: {reason}; there is no frame to decode, encode the recording again")
     if not recording.is_whole:
-        if not partial:
-            raise CodecError(f"{source}: {recording.damage()}; get it again, or give --partial to decode what is whole")
-        if not recording.whole_spans():
-            raise CodecError(f"{source}: {recording.damage()}; no frame is whole, get it again")
         say("warning", f"{source}: {recording.damage()}", "yellow")
     with working(f"loading {model}"):
         codec = Codec.from_pretrained(model, device)
@@ -63,7 +64,7 @@ def _decode_whole(codec: Codec, recording: TokenFile) -> Tensor:
 
     hop = codec.hop_length
     spans = recording.whole_spans()
-    audio = torch.zeros(spans[-1].stop * hop if spans else 0)
+    audio = torch.zeros(spans[-1].stop * hop)
     for span in spans:
         tokens = torch.from_numpy(recording.tokens[span.start : span.stop]).unsqueeze(0)
         audio[span.start * hop : span.stop * hop] = codec.decode(tokens)[0, 0].cpu()

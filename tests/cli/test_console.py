@@ -1,0 +1,116 @@
+"""What every command line shares, through a command line of its own and through the real process."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from codec.cli import run
+from codec.errors import CodecError
+
+
+def outcome_of(app: typer.Typer, *args: str) -> int | str | None:
+    with pytest.raises(SystemExit) as ended:
+        run(app, args)
+    return ended.value.code
+
+
+def app_that(function) -> typer.Typer:
+    app = typer.Typer()
+    app.command()(function)
+    return app
+
+
+def fails() -> None:
+    raise CodecError("a.wav: first line\nsecond [red]line[/red] " + "long " * 100)
+
+
+def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert outcome_of(app_that(fails)) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "error: a.wav: first line second [red]line[/red] " + "long " * 100 + "\n"
+
+
+def test_our_own_errors_keep_their_traceback() -> None:
+    def broken() -> None:
+        raise ZeroDivisionError("ours")
+
+    with pytest.raises(ZeroDivisionError):
+        run(app_that(broken), [])
+
+
+def test_success_and_chosen_exit_codes() -> None:
+    assert outcome_of(app_that(lambda: None)) == 0
+
+    def chosen() -> None:
+        raise typer.Exit(3)
+
+    assert outcome_of(app_that(chosen)) == 3
+
+
+def test_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    assert outcome_of(app_that(interrupted)) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_logging_lasts_as_long_as_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    def talks() -> None:
+        logging.getLogger("codec.audio").info("a.wav: resampled %d Hz", 8000)
+        logging.getLogger("codec.audio").warning("a.wav: clipped")
+        logging.getLogger("codec.audio").debug("not said")
+        logging.getLogger("somebody.else").info("not said")
+        logging.getLogger("somebody.else").error("broken")
+
+    def state() -> tuple[list[logging.Handler], int]:
+        return list(logging.getLogger().handlers), logging.getLogger("codec").level
+
+    before = state()
+    assert outcome_of(app_that(talks)) == 0
+    assert state() == before
+    assert capsys.readouterr().err == "a.wav: resampled 8000 Hz\nwarning: a.wav: clipped\nerror: broken\n"
+
+
+@pytest.mark.parametrize("args", [("encode",), ("encode", "a.wav", "-o", "a.svq"), ("--nonsense",), ("fly",)])
+def test_usage_errors_exit_with_2(cli, args: tuple[str, ...]) -> None:
+    outcome = cli(*args)
+    assert outcome.code == 2
+    assert "Traceback" not in outcome.err
+
+
+def test_help_names_every_command(cli) -> None:
+    outcome = cli("--help")
+    assert outcome.code == 0
+    for command in ("encode", "decode", "info", "convert"):
+        assert command in outcome.out
+
+
+# -- the real process -------------------------------------------------------------------------------------------------
+
+
+def process(*args: object) -> subprocess.CompletedProcess[str]:
+    code = "from codec.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *map(str, args)], capture_output=True, text=True, check=False)
+
+
+def test_the_process_ends_a_mistake_with_one_line(tmp_path: Path) -> None:
+    ended = process("info", tmp_path / "missing.wav")
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_the_process_encodes(tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
+    ended = process("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir, "--device", "cpu")
+    assert ended.returncode == 0
+    assert ended.stdout.startswith(f"{tmp_path / 'a.svq'}: 2.00 s, 150 tokens, ")
+    assert ended.stderr == f"{stereo_path}: down-mixed 2 channels to mono, resampled 8000 Hz to 24000 Hz\n"

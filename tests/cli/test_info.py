@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from codec import Codec
+from codec.bitstream import SUFFIX
+
+
+def facts(out: str) -> dict[str, str]:
+    """The lines below the title, ``name  value``."""
+    lines = [line.strip().split("  ", 1) for line in out.splitlines()[1:]]
+    return {name: value.strip() for name, value in lines}
+
+
+def test_a_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
+    path = tmp_path / f"a{SUFFIX}"
+    cli("encode", stereo_path, "-o", path, "--model", tiny_model_dir)
+    outcome = cli("info", path)
+    assert outcome.code == 0
+    assert outcome.out.splitlines()[0] == f"{path}: token file"
+    size = 48 + 6 + 150 * 6 // 8 + 1 + 22
+    assert facts(outcome.out) == {
+        "model": tiny_codec.fingerprint,
+        "sample rate": "24000 Hz",
+        "frame rate": "75 tokens/s (hop 320)",
+        "codebook": "64 codes, 6 bits a token",
+        "tokens": "150",
+        "samples": "48000",
+        "bytes": str(size),
+        "duration": "2.000 s",
+        "rate": f"{4 * size} bit/s",
+    }
+
+
+def test_a_damaged_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
+    path = tmp_path / "a.svq"
+    cli("encode", stereo_path, "-o", path, "--model", tiny_model_dir)
+    path.write_bytes(path.read_bytes()[:-30])
+    outcome = cli("info", path)
+    assert outcome.code == 2
+    assert facts(outcome.out)["samples"] == "48000"
+    assert outcome.err == (
+        f"error: {path}: it ends early, after 0 frames (0.00 s) of 150; "
+        "get it again, or decode what is whole with --partial\n"
+    )
+
+
+def test_a_token_file_by_content(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
+    cli("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
+    (tmp_path / "a.svq").rename(tmp_path / "unnamed")
+    assert facts(cli("info", tmp_path / "unnamed").out)["tokens"] == "150"
+
+
+def test_a_model(cli, tiny_codec: Codec, tiny_model_dir: Path) -> None:
+    outcome = cli("info", tiny_model_dir)
+    assert outcome.code == 0
+    assert facts(outcome.out) == {
+        "model": tiny_codec.fingerprint,
+        "sample rate": "24000 Hz",
+        "frame rate": "75 tokens/s (hop 320)",
+        "codebook": "64 codes",
+        "rate": "450 bit/s",
+        "latent width": "16",
+        "causal": "no",
+        "parameters": f"{sum(parameter.numel() for parameter in tiny_codec.parameters()):,}",
+    }
+
+
+def test_audio(cli, stereo_path: Path) -> None:
+    outcome = cli("info", stereo_path)
+    assert outcome.code == 0
+    assert facts(outcome.out) == {
+        "sample rate": "8000 Hz",
+        "channels": "2",
+        "samples": "16000",
+        "duration": "2.000 s",
+    }
+
+
+def test_mistakes(cli, tmp_path: Path) -> None:
+    (tmp_path / "empty.svq").touch()
+    (tmp_path / "text").write_text("nothing of ours")
+    (tmp_path / "folder").mkdir()
+    cli("info", tmp_path / "empty.svq").must_be_mistake("empty.svq", "0 bytes", "expected a .svq file")
+    cli("info", tmp_path / "missing").must_be_mistake("missing", "No such file")
+    cli("info", tmp_path / "text").must_be_mistake("text", "not audio")
+    cli("info", tmp_path / "folder").must_be_mistake("folder", "config.json")
