@@ -62,7 +62,11 @@ def test_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_logging_lasts_as_long_as_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logging_lasts_as_long_as_the_command(
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.ERROR, "codec")
+
     def talks() -> None:
         logging.getLogger("codec.audio").info("a.wav: resampled %d Hz", 8000)
         logging.getLogger("codec.audio").warning("a.wav: clipped")

@@ -121,8 +121,8 @@ def test_a_missing_file(cli, tmp_path: Path, tiny_model_dir: Path) -> None:
     outcome.must_be_mistake("b.svq", "No such file", "give an existing .svq file")
 
 
-def test_a_suffix_that_is_not_written(cli, tmp_path: Path, tiny_model_dir: Path, tokens_path: Path) -> None:
-    outcome = cli("decode", tokens_path, "-o", tmp_path / "a.mp3", "--model", tiny_model_dir)
+def test_a_suffix_that_is_not_written_is_refused_before_any_work(cli, tmp_path: Path, tokens_path: Path) -> None:
+    outcome = cli("decode", tokens_path, "-o", tmp_path / "a.mp3", "--model", tmp_path / "no such model")
     outcome.must_be_mistake("a.mp3", ".wav, .flac, .ogg")
 
 
