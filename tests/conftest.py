@@ -19,7 +19,14 @@ TINY = build(
     {
         "encoder": {"channels": 4, "strides": [8, 5, 4, 2], "latent_dim": 16, "lstm_layers": 1},
         "quantizer": {"codebook_size": 64},
-        "decoder": {"dim": 32, "hidden_dim": 48, "layers": 1, "residual_blocks": 1, "group_norm_groups": 8, "dropout": 0.0},
+        "decoder": {
+            "dim": 32,
+            "hidden_dim": 48,
+            "layers": 1,
+            "residual_blocks": 1,
+            "group_norm_groups": 8,
+            "dropout": 0.0,
+        },
     },
 )
 
