@@ -46,7 +46,7 @@ def say(kind: str, message: str, style: str = "") -> None:
 
 def working(task: str) -> AbstractContextManager[object]:
     """A spinner on a terminal, nothing elsewhere."""
-    return console.status(task)
+    return console.status(Text(task))  # as Text, brackets in a path are no markup
 
 
 def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> None:

@@ -59,6 +59,15 @@ def test_stereo_at_another_rate_works_and_is_said(cli, tmp_path: Path, stereo_pa
     assert (info(tmp_path / "a.wav").channels, info(tmp_path / "a.wav").num_samples) == (1, 48_000)
 
 
+def test_brackets_in_a_name_are_no_markup(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
+    (tmp_path / "a[").mkdir()
+    path = stereo_path.rename(tmp_path / "a[" / "red].wav")  # "[/red]" closes a tag that is not open
+    outcome = cli("encode", path, "-o", tmp_path / "[" / "red].svq", "--model", tiny_model_dir)
+    assert outcome.code == 0
+    assert outcome.err.startswith(f"{path}: down-mixed")
+    assert outcome.out.startswith(str(tmp_path / "[" / "red].svq"))
+
+
 def make_input(folder: Path, kind: str) -> Path:
     path = folder / f"{kind}.wav"
     if kind == "folder":
