@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -45,26 +46,28 @@ def prepare(
 
         summaries = list(libritts.prepare(corpus, output, split or (), jobs=jobs, force=force, progress=progress))
     console.print(_table(summaries))
-    console.print(f"manifests in {output}", markup=False, soft_wrap=True)
     for summary in summaries:
+        if difference := libritts.compare(summary):
+            _say(f"{summary.split}: {difference}")
         _print_notes(summary)
+    _say(f"manifests in {output}")
 
 
 def _table(summaries: list[SplitSummary]) -> Table:
-    table = Table("split")
-    for name in ("utterances", "speakers", "hours", "without text", "left out"):
+    table = Table("split", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # fits 80 columns
+    for name in ("files", "published", "speakers", "hours", "no text", "bad"):
         table.add_column(name, justify="right")
-    table.add_column("against the published counts")
     table.add_column("manifest")
     for summary in summaries:
+        known = libritts.KNOWN_SPLITS.get(summary.split)
         table.add_row(
             summary.split,
             f"{summary.utterances:,}",
+            f"{known.utterances:,}" if known else "-",
             f"{summary.speakers:,}",
             f"{summary.hours:.2f}",
             f"{summary.without_text:,}",
             f"{len(summary.notes):,}",
-            libritts.compare(summary) or "-",
             "written" if summary.fresh else "unchanged",
         )
     return table
@@ -72,11 +75,16 @@ def _table(summaries: list[SplitSummary]) -> Table:
 
 def _print_notes(summary: SplitSummary) -> None:
     for note in summary.notes[:NOTES_SHOWN]:
-        console.print(f"{summary.split}: left out {note}", markup=False, soft_wrap=True)
+        _say(f"{summary.split}: left out {note}")
     more = len(summary.notes) - NOTES_SHOWN
     if more > 0:
         marker = summary.manifest.with_name(f".{summary.split}.completed")
-        console.print(f"{summary.split}: and {more:,} more, listed in {marker}", markup=False, soft_wrap=True)
+        _say(f"{summary.split}: and {more:,} more, listed in {marker}")
+
+
+def _say(line: str) -> None:
+    """Paths are not marked up, and not broken."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

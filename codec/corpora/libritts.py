@@ -129,7 +129,7 @@ def compare(summary: SplitSummary) -> str:
         differences.append(f"{summary.speakers - known.speakers:+,} speakers of {known.speakers:,}")
     if abs(summary.hours - known.hours) > 0.02 * known.hours:  # LibriTTS-R trims a little, published hours are rounded
         differences.append(f"{summary.hours:.2f} of {known.hours:.2f} hours")
-    return "; ".join(differences) or "as published"
+    return "; ".join(differences) or "utterances, speakers and hours as published"
 
 
 def _recording_paths(split_dir: Path) -> Iterator[Path]:

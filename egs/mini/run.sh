@@ -13,14 +13,14 @@ stage=1
 stop_stage=6
 while (($#)); do
   case $1 in
-    --stage) stage=${2:?--stage needs a number}; shift 2 ;;
-    --stop-stage) stop_stage=${2:?--stop-stage needs a number}; shift 2 ;;
+    --stage) stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
+    --stop-stage) stop_stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --) shift; break ;;
     *) echo "error: unknown option $1; known are --stage N, --stop-stage N, -- OPTIONS OF TRAINING" >&2; exit 2 ;;
   esac
 done
 for number in "$stage" "$stop_stage"; do
-  [[ $number =~ ^[1-6]$ ]] || { echo "error: stage $number; stages are 1 to 6" >&2; exit 2; }
+  [[ $number =~ ^[1-6]$ ]] || { echo "error: stage '$number': expected a number from 1 to 6" >&2; exit 2; }
 done
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # settings and manifests name their files from here
@@ -28,10 +28,18 @@ corpus=egs/mini/corpus
 exp=exp/mini
 shown=6 # speakers in the report
 
+# The launcher gives a process one thread of the CPU, unless this says otherwise.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(getconf _NPROCESSORS_ONLN)}
+
 # Whether a stage is asked for; says so.
 begin() {
   ((stage <= $1 && $1 <= stop_stage)) || return 1
-  printf '\n== stage %d: %s\n' "$1" "$2"
+  printf '\n== stage %d, after %d:%02d min: %s\n' "$1" $((SECONDS / 60)) $((SECONDS % 60)) "$2"
+}
+
+# One process is enough here; the rest are the launcher's defaults, said so that it does not ask for them.
+launch() {
+  accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no "$@"
 }
 
 if begin 1 "manifests"; then
@@ -41,7 +49,7 @@ fi
 if begin 2 "training"; then
   resume=
   if compgen -G "$exp/tiny/checkpoints/step_*" > /dev/null; then resume=--resume; fi
-  accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml $resume "$@"
+  launch recipes/train.py --config egs/mini/conf/tiny.yaml $resume "$@"
 fi
 
 if begin 3 "the same network with random weights"; then
@@ -66,7 +74,7 @@ if begin 5 "scores"; then
     model=$exp/tiny/best
     if [[ $system == untrained ]]; then model=$exp/untrained; fi
     # Scores of an earlier training are no scores of this one.
-    accelerate launch recipes/evaluate.py --model "$model" --manifest "$exp/data/test-mini.jsonl" \
+    launch recipes/evaluate.py --model "$model" --manifest "$exp/data/test-mini.jsonl" \
       -o "$exp/scores/$system" --overwrite
   done
 fi

@@ -187,7 +187,7 @@ def test_published_counts() -> None:
     def summary(split: str, utterances: int, speakers: int, hours: float) -> SplitSummary:
         return SplitSummary(split, Path("m.jsonl"), utterances, speakers, hours * 3600, 0)
 
-    assert libritts.compare(summary("test-clean", 4_837, 39, 8.56)) == "as published"
+    assert libritts.compare(summary("test-clean", 4_837, 39, 8.56)) == "utterances, speakers and hours as published"
     assert libritts.compare(summary("test-clean", 4_800, 38, 8.5)) == "-37 utterances of 4,837; -1 speakers of 39"
     assert libritts.compare(summary("test-clean", 4_837, 39, 4.0)) == "4.00 of 8.56 hours"
     assert libritts.compare(summary("test-mini", 18, 15, 0.02)) == ""
