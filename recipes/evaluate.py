@@ -1,6 +1,7 @@
 """Score a system on a test set.
 
     accelerate launch recipes/evaluate.py --model exp/mini/tiny/best --manifest data/test-clean.jsonl -o exp/mini/eval
+    torchrun --nproc-per-node 8 recipes/evaluate.py --model ...    # eight processes on CPUs
     python recipes/evaluate.py --ground-truth --manifest data/test-clean.jsonl -o exp/ground-truth
     python recipes/evaluate.py --files other/codec/wavs --manifest data/test-clean.jsonl -o exp/other
 
@@ -17,6 +18,7 @@ from typing import Annotated
 import torch
 import typer
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -66,7 +68,7 @@ def main(
     utterances = read_manifest(manifest)[:limit]
     # Said once in the report: the rate that everything is read at. Not once for every file.
     logging.getLogger("codec.audio").setLevel(logging.WARNING)
-    state = PartialState(timeout=LONGEST_WAIT)
+    state = PartialState(cpu=_on_cpu(), timeout=LONGEST_WAIT)
     if state.device.type == "cpu":
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
@@ -97,6 +99,11 @@ def main(
         console.print(table)
         console.print(f"{output / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
     state.destroy_process_group()
+
+
+def _on_cpu() -> bool:
+    """Whether Accelerate is to use the CPU. Unless told so it takes each of several CPU processes for the only one."""
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def _system(

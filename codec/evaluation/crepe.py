@@ -62,8 +62,8 @@ class Crepe:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        torchcrepe.load.model(device, "full")
-        network = torchcrepe.infer.model
+        torchcrepe.load.model("cpu", "full")  # torch reads no file onto the "cpu:1" of a second process
+        network = torchcrepe.infer.model.to(device)
         self._network = network.requires_grad_(False)
         if device.type != "cpu":
             return

@@ -62,7 +62,7 @@ def evaluate(
         state: Accelerate's; None: the current one.
         save_audio: keep the reconstructions that are made now.
         overwrite: drop the scores that ``folder`` holds.
-        progress: called after every utterance of this process.
+        progress: called before the first and after every utterance of this process.
 
     Raises:
         CodecError: ``folder`` holds other scores or cannot be written. An utterance that cannot be read or
@@ -83,6 +83,8 @@ def evaluate(
     # All have read what is done before any makes a part.
     state.wait_for_everyone()
     audio_folder = store.folder / AUDIO_FOLDER if save_audio else None
+    if progress:
+        progress(0, len(mine))
     if mine:
         with store.part(state.process_index) as part:
             for count, utterance in enumerate(mine, 1):

@@ -127,7 +127,7 @@ def test_a_killed_run_goes_on_and_scores_nothing_twice(utterances: list[Utteranc
     )
     assert len(first.asked) == 2
     assert sorted(first.asked + second.asked) == [u.id for u in utterances]
-    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert steps == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
     assert resumed.records == whole.records
     assert (tmp_path / "killed" / "utterances.jsonl").read_bytes() == (
         tmp_path / "whole" / "utterances.jsonl"
