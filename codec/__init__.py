@@ -8,9 +8,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from codec.config import ModelConfig, RunConfig, load_run_config, preset
 from codec.errors import CodecError
-from codec.model import Codec, Tokens
+
+if TYPE_CHECKING:
+    from codec.model import Codec, Tokens
 
 __version__ = "0.1.0"
 __all__ = ["Codec", "CodecError", "ModelConfig", "RunConfig", "Tokens", "load_run_config", "preset"]
+
+
+def __getattr__(name: str) -> Any:
+    # The model brings torch, two seconds that `codec --help` or reading a .svq file's header should not take.
+    if name in ("Codec", "Tokens"):
+        from codec import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

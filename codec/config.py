@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -235,6 +236,19 @@ PRESETS: dict[str, dict[str, Any]] = {
 Config = TypeVar("Config", bound=Settings)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 3e-4 as a number. PyYAML follows YAML 1.1, which wants 3.0e-4."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain values only
+
+
 def build(kind: type[Config], data: Any, where: str = "settings") -> Config:
     """Check plain data (from JSON or YAML) against ``kind``.
 
@@ -307,7 +321,7 @@ def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in seen:
         raise CodecError(f"{path}: the files named by 'base' form a circle; remove one of them")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = _parse_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CodecError(f"{path}: cannot read the settings ({error.strerror}); give an existing YAML file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -326,7 +340,7 @@ def _parse_override(item: str) -> dict[str, Any]:
     if not sign or not all(key.split(".")):
         raise CodecError(f"override {item!r}: expected section.key=value, for example training.steps=1000")
     try:
-        value: Any = yaml.safe_load(text)
+        value: Any = _parse_yaml(text)
     except yaml.YAMLError:
         raise CodecError(f"override {item!r}: {text!r} is not a YAML value") from None
     for part in reversed(key.split(".")):

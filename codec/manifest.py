@@ -85,7 +85,7 @@ def _parse(line: str, path: Path, number: int) -> Utterance:
                 raise CodecError(f"{where}: {key}={entry.get(key)!r}, expected {expected}; prepare the corpus again")
     return Utterance(
         id=entry["id"],
-        path=Path(os.path.normpath(path.parent / entry["path"])),  # an absolute path stays as it is
+        path=path.parent / entry["path"],  # an absolute path stays as it is
         num_samples=entry["num_samples"],
         sample_rate=entry["sample_rate"],
         speaker=str(entry.get("speaker", "")),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from codec.config import ModelConfig, RunConfig, dump_yaml, load_run_config, preset
+from codec.config import ModelConfig, OptimizerConfig, RunConfig, dump_yaml, load_run_config, preset
 from codec.errors import CodecError
 
 
@@ -30,6 +30,14 @@ def test_layers_override_each_other_in_order(tmp_path: Path) -> None:
     assert config.model.decoder == preset("tiny").decoder
     assert config.model.quantizer.codebook_size == 64
     assert config.losses.mel == 15.0
+
+
+@pytest.mark.parametrize("written", ["3e-4", "3E-4", "3.0e-4", "0.0003", ".3e-3", "30e-5"])
+def test_rates_may_be_written_as_people_write_them(tmp_path: Path, written: str) -> None:
+    path = write(tmp_path / "a.yaml", f"optimizer: {{lr: {written}}}")
+    assert load_run_config(path, [f"optimizer.discriminator_lr={written}"]).optimizer == OptimizerConfig(
+        lr=3e-4, discriminator_lr=3e-4
+    )
 
 
 def test_written_settings_read_back_the_same(tmp_path: Path) -> None:

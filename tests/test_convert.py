@@ -14,7 +14,7 @@ from codec.convert import convert_simvq, read_checkpoint, rename_simvq
 
 @pytest.fixture(scope="module")
 def published() -> dict[str, torch.Tensor]:
-    """The state of a published Lightning checkpoint: last weights wrong on purpose, averages right, dead parts there."""
+    """The state of a published checkpoint: last weights wrong on purpose, averages right, dead parts there."""
     state: dict[str, torch.Tensor] = {}
     for name, value in golden_state("simvq_keys.json", "generator").items():
         averaged = name not in ("quantize.embedding.weight", "head.istft.window")

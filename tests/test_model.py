@@ -206,7 +206,7 @@ def test_a_missing_folder_and_an_absent_device_are_named(tmp_path: Path, tiny_mo
     with pytest.raises(CodecError, match="no such model folder; train one"):
         Codec.from_pretrained(tmp_path / "nothing")
     for device in ("warp", "cuda:77"):
-        with pytest.raises(CodecError, match="cannot be used here.*use auto or cpu"):
+        with pytest.raises(CodecError, match=r"cannot be used here.*use auto or cpu"):
             Codec.from_pretrained(tiny_model_dir, device=device)
 
 

@@ -49,7 +49,7 @@ def test_causal_encoder_does_not_see_ahead_nor_mind_zero_padding() -> None:
 
 @torch.no_grad()
 def test_head_inverts_a_short_time_fourier_transform() -> None:
-    """Given the true spectrum of framed speech-like noise, overlap-add restores it: the window's envelope is divided out."""
+    """Given the true spectra of the frames, overlap-add restores the signal: the window is divided out."""
     n_fft, hop, frames = 64, 16, 30
     head = ISTFTHead(8, n_fft, hop)
     audio = torch.randn(1, hop * frames)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -20,8 +22,8 @@ def test_schedule_warms_up_above_zero_and_ends_where_it_should() -> None:
     factors = [rate_factor(step, 100, config) for step in range(100)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == 1
-    assert all(a < b for a, b in zip(factors[:9], factors[1:10], strict=True))
-    assert all(a > b for a, b in zip(factors[9:-1], factors[10:], strict=True))
+    assert all(a < b for a, b in itertools.pairwise(factors[:10]))
+    assert all(a > b for a, b in itertools.pairwise(factors[9:]))
     assert rate_factor(100, 100, config) == pytest.approx(0.1)
     assert {rate_factor(step, 100, OptimizerConfig()) for step in range(100)} == {1.0}
 

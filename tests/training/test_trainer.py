@@ -168,14 +168,14 @@ def test_one_step_equals_the_published_order(make_config: MakeConfig, make_train
     config = make_config(
         training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0},
         model={"decoder": {"dropout": 0.0}},
-        optimizer={"clip_norm": None},
+        optimizer={"clip_norm": None, "discriminator_lr": 1e-2},  # fast enough for the order to matter
     )
     trainer = make_trainer(config)
     trainer.codec.train()
     start = copy.deepcopy((trainer.plain_codec, trainer.plain_discriminators))
     codec, discriminators = copy.deepcopy(start)
     adam = torch.optim.Adam(codec.parameters(), lr=1e-3, betas=(0.5, 0.9))
-    adam_of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=1e-4, betas=(0.5, 0.9))
+    adam_of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=1e-2, betas=(0.5, 0.9))
     for real in [next(trainer._batches(0, 1)), next(trainer._batches(1, 2))]:
         trainer.step([real])
 
@@ -197,7 +197,7 @@ def test_one_step_equals_the_published_order(make_config: MakeConfig, make_train
             for other in (old, plain)
         )
         # Not every weight by itself: Adam blows up gradients that are zero but for rounding.
-        assert apart < 0.02 * moved
+        assert apart < 0.05 * moved
 
 
 def test_micro_batches_add_up_to_the_whole_batch(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
