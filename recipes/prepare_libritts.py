@@ -2,8 +2,11 @@
 
     python recipes/prepare_libritts.py /data/LibriTTS -o data/libritts --jobs 16
     python recipes/prepare_libritts.py egs/mini/corpus -o exp/mini/data
+    python recipes/prepare_libritts.py /data/LibriTTS_R -o data/libritts-r --stage 1 --corpus libritts-r \\
+        --split train-clean-100 --split dev-clean
 
-Running it twice does nothing twice; a corpus folder that has changed since is prepared again.
+Stages: 1 download, 2 verify, 3 extract, 4 manifests. Without --stage only the manifests are made. Running it twice does
+nothing twice; a corpus folder that has changed since is prepared again.
 """
 
 from __future__ import annotations
@@ -13,78 +16,45 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from codec.cli import run
-from codec.corpora import libritts
-from codec.corpora.preparation import SplitSummary
+from codec.corpora import libritts, openslr
+from codec.corpora.console import counting, say, show, transferring
+from codec.errors import CodecError
 
-NOTES_SHOWN = 5  # the rest is in the marker
+STAGES = (("download", openslr.fetch), ("verify", openslr.verify), ("extract", openslr.unpack))  # and 4, manifests
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-console = Console()
 
 
 @app.command()
 def prepare(
-    corpus: Annotated[Path, typer.Argument(help="Folder that holds train-clean-100, test-clean, ...")],
+    folder: Annotated[Path, typer.Argument(metavar="CORPUS", help="Folder of train-clean-100, test-clean, ...")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the manifests, SPLIT.jsonl each.")],
-    split: Annotated[list[str] | None, typer.Option(help="Only this split; may be given again.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this one; may be given again. [default: all]")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Threads that open files.")] = min(8, os.cpu_count() or 1),
     force: Annotated[bool, typer.Option("--force", help="Write manifests again that are up to date.")] = False,
+    stage: Annotated[int, typer.Option(min=1, max=4, help="First stage: 1 download, ..., 4 manifests.")] = 4,
+    stop_stage: Annotated[int, typer.Option(min=1, max=4, help="Last stage.")] = 4,
+    corpus: Annotated[str, typer.Option(help="What to download: libritts or libritts-r.")] = "libritts",
+    archives: Annotated[Path | None, typer.Option(help="Folder of the archives. [default: CORPUS/archives]")] = None,
+    mirror: Annotated[list[str] | None, typer.Option(help="Download from here first; may be given again.")] = None,
 ) -> None:
     """Write a manifest for each split and compare it with what is published about the corpus."""
-    columns = (TextColumn("reading headers"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task("")
-
-        def progress(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
-
-        summaries = list(libritts.prepare(corpus, output, split or (), jobs=jobs, force=force, progress=progress))
-    console.print(_table(summaries))
-    for summary in summaries:
-        if difference := libritts.compare(summary):
-            _say(f"{summary.split}: {difference}")
-        _print_notes(summary)
-    _say(f"manifests in {output}")
-
-
-def _table(summaries: list[SplitSummary]) -> Table:
-    table = Table("split", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)  # fits 80 columns
-    for name in ("files", "published", "speakers", "hours", "no text", "bad"):
-        table.add_column(name, justify="right")
-    table.add_column("manifest")
-    for summary in summaries:
-        known = libritts.KNOWN_SPLITS.get(summary.split)
-        table.add_row(
-            summary.split,
-            f"{summary.utterances:,}",
-            f"{known.utterances:,}" if known else "-",
-            f"{summary.speakers:,}",
-            f"{summary.hours:.2f}",
-            f"{summary.without_text:,}",
-            f"{len(summary.notes):,}",
-            "written" if summary.fresh else "unchanged",
-        )
-    return table
-
-
-def _print_notes(summary: SplitSummary) -> None:
-    for note in summary.notes[:NOTES_SHOWN]:
-        _say(f"{summary.split}: left out {note}")
-    more = len(summary.notes) - NOTES_SHOWN
-    if more > 0:
-        marker = summary.manifest.with_name(f".{summary.split}.completed")
-        _say(f"{summary.split}: and {more:,} more, listed in {marker}")
-
-
-def _say(line: str) -> None:
-    """Paths are not marked up, and not broken."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if stage > stop_stage:
+        raise CodecError(f"--stage {stage} comes after --stop-stage {stop_stage}; give a stop stage of {stage} to 4")
+    published = openslr.corpus(corpus)
+    mirrors = [*(mirror or ()), *openslr.MIRRORS]
+    for name, work in STAGES[stage - 1 : stop_stage]:
+        for chosen in split or published.checksums:
+            archive = published.archive(chosen, mirrors)
+            with transferring(f"{name} {archive.name}") as progress:
+                worked = work(archive, archives or folder / "archives", folder / chosen, progress)
+            say(f"{name} {chosen}: {'done' if worked else 'nothing to do, the folder is there'}")
+    if stop_stage == 4:
+        with counting("reading headers") as progress:
+            summaries = list(libritts.prepare(folder, output, split or [], jobs=jobs, force=force, progress=progress))
+        show(summaries, output)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from codec.cli import run
+from codec.corpora import openslr
 from codec.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -63,3 +71,42 @@ def test_a_mistake_gives_one_line_and_exit_code_2(tmp_path: Path, arguments: lis
     assert result.returncode == 2
     assert message in result.stderr and result.stderr.count("\n") == 1
     assert not (tmp_path / "data").exists()
+
+
+def test_from_the_archive_to_the_manifest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All four stages against a web server on this machine; the archive is a split of the mini corpus."""
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    app = importlib.import_module("prepare_libritts").app
+    site = tmp_path / "site" / "resources" / "60"
+    site.mkdir(parents=True)
+    with tarfile.open(site / "dev-clean.tar.gz", "w:gz") as tar:
+        tar.add(MINI / "dev-mini", "LibriTTS/dev-clean")
+        tar.add(MINI / "speakers.tsv", "LibriTTS/speakers.tsv")
+    checksum = f"sha256:{hashlib.sha256((site / 'dev-clean.tar.gz').read_bytes()).hexdigest()}"
+    monkeypatch.setitem(openslr.CORPORA["libritts"].checksums, "dev-clean", checksum)
+    monkeypatch.setattr(openslr, "MIRRORS", ())
+
+    def prepare(*more: str) -> tuple[int, str]:
+        arguments = [str(tmp_path / "LibriTTS"), "-o", str(tmp_path / "data"), "--split", "dev-clean", *more]
+        with pytest.raises(SystemExit) as ended:
+            run(app, arguments)
+        printed = capsys.readouterr()
+        return int(ended.value.code or 0), printed.out + printed.err
+
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "site"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listening:
+        threading.Thread(target=listening.serve_forever, daemon=True).start()
+        mirror = ("--mirror", f"http://127.0.0.1:{listening.server_port}", "--stage", "1")
+        code, printed = prepare(*mirror, "--stop-stage", "2")
+        assert code == 0 and "verify dev-clean: done" in printed
+        assert not (tmp_path / "LibriTTS" / "dev-clean").exists()
+        code, printed = prepare(*mirror)
+        listening.shutdown()
+    assert code == 0 and "extract dev-clean: done" in printed
+    assert len(read_manifest(tmp_path / "data" / "dev-clean.jsonl")) == 10
+    code, printed = prepare(*mirror)  # nobody serves it any more
+    assert code == 0 and printed.count("nothing to do") == 3 and "unchanged" in printed
+    code, printed = prepare("--stage", "1", "--corpus", "libri")
+    assert code == 2 and "known are libritts, libritts-r" in printed

@@ -1,0 +1,94 @@
+"""A folder of any recordings: every audio file below it, however it is laid out.
+
+An id is the file's path without suffix, folders joined by ``__`` (ids name files elsewhere). A transcript is looked for
+beside the recording: ``NAME.normalized.txt``, else ``NAME.txt``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare_split
+from codec.errors import CodecError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+TEXT_SUFFIXES = (".normalized.txt", ".txt")
+
+
+def prepare(
+    folder: str | Path,
+    output_dir: str | Path,
+    *,
+    speaker_level: int = 1,
+    held_out: float = 0.0,
+    jobs: int = 4,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Iterator[SplitSummary]:
+    """Write ``train.jsonl`` and, with ``held_out``, ``dev.jsonl``; yield what they hold.
+
+    Args:
+        folder: searched with all its folders; hidden ones are passed over.
+        output_dir: where the manifests go.
+        speaker_level: which folder on the way to a file names its speaker, 1 being the first below ``folder``;
+            0: speakers are not known. Files that lie higher have no speaker either.
+        held_out: share of the speakers (of the files, where speakers are not known) that go to ``dev``. Which ones
+            follows from their names alone, so that adding recordings moves nobody to the other side.
+        jobs: threads that open files.
+        force: write manifests again that are up to date.
+        progress: called with (done, total) while the files of a split are opened.
+
+    Raises:
+        CodecError: no such folder, no recording below it, a split without one, or a share outside [0, 1).
+    """
+    if not 0 <= held_out < 1:
+        raise CodecError(f"held_out={held_out}: expected a share of at least 0 and below 1, for example 0.02")
+    recordings = list_recordings(Path(folder), speaker_level)
+    splits = {"train": [r for r in recordings if not _is_held_out(r, held_out)]}
+    if held_out:
+        splits["dev"] = [r for r in recordings if _is_held_out(r, held_out)]
+    for split, chosen in splits.items():
+        if not chosen:
+            raise CodecError(
+                f"{split}: a share of {held_out} held out leaves it without a recording; choose another share"
+            )
+    for split, chosen in splits.items():
+        yield prepare_split(split, chosen, output_dir, jobs=jobs, force=force, progress=progress)
+
+
+def list_recordings(folder: Path, speaker_level: int) -> list[Recording]:
+    """Every audio file below a folder, by path.
+
+    Raises:
+        CodecError: no such folder, or no audio file below it.
+    """
+    if not folder.is_dir():
+        raise CodecError(f"{folder}: no such folder; give the folder that holds the recordings")
+    recordings = []
+    for path in _audio_files(folder):
+        parts = path.relative_to(folder).with_suffix("").parts
+        speaker = parts[speaker_level - 1] if 0 < speaker_level < len(parts) else ""
+        texts = (path.with_name(path.stem + suffix) for suffix in TEXT_SUFFIXES)
+        recordings.append(Recording("__".join(parts), path, speaker, next((t for t in texts if t.is_file()), None)))
+    if not recordings:
+        raise CodecError(f"{folder}: no audio file below it; looked for {', '.join(AUDIO_SUFFIXES)}")
+    return recordings
+
+
+def _audio_files(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise CodecError(f"{error.filename}: cannot list the folder ({error.strerror}); make it readable") from None
+
+    for root, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
+                yield Path(root, name)
+
+
+def _is_held_out(recording: Recording, share: float) -> bool:
+    digest = hashlib.sha256((recording.speaker or recording.id).encode()).digest()
+    return int.from_bytes(digest[:8]) < share * 2**64

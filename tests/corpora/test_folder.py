@@ -1,0 +1,91 @@
+"""Recordings in any layout become manifests by the same contract as LibriTTS's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from codec.corpora import folder
+from codec.errors import CodecError
+from codec.manifest import read_manifest
+
+
+def add(path: Path, seconds: float = 0.1, rate: int = 16_000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.full(round(seconds * rate), 0.1, np.float32), rate)
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    corpus = tmp_path / "interviews"
+    add(corpus / "anna" / "2024" / "one.wav", 1.0, 44_100).with_suffix(".txt").write_text("first\n")
+    add(corpus / "anna" / "two.flac", 0.5, 24_000).with_suffix(".txt").write_text("not this one")
+    (corpus / "anna" / "two.normalized.txt").write_text("the second")
+    add(corpus / "ben" / "one.MP3", 1.0)
+    add(corpus / "loose.ogg")
+    add(corpus / ".trash" / "gone.wav")
+    return corpus
+
+
+def test_ids_speakers_texts_and_lengths(corpus: Path, tmp_path: Path) -> None:
+    (train,) = folder.prepare(corpus, tmp_path / "data")
+    utterances = read_manifest(tmp_path / "data" / "train.jsonl")
+    assert [(u.id, u.speaker, u.text) for u in utterances] == [
+        ("loose", "", None),
+        ("anna__two", "anna", "the second"),
+        ("anna__2024__one", "anna", "first"),
+        ("ben__one", "ben", None),
+    ]
+    assert [(u.num_samples, u.sample_rate) for u in utterances[1:3]] == [(12_000, 24_000), (44_100, 44_100)]
+    assert (train.speakers, train.without_text) == (3, 2)
+    assert all(utterance.path.is_file() for utterance in utterances)
+
+
+@pytest.mark.parametrize(
+    ("level", "speakers"),
+    [(0, ["", "", "", ""]), (1, ["", "anna", "anna", "ben"]), (2, ["", "", "2024", ""])],
+)
+def test_the_level_of_the_speaker(corpus: Path, level: int, speakers: list[str]) -> None:
+    assert [recording.speaker for recording in folder.list_recordings(corpus, level)] == speakers
+
+
+def test_held_out_speakers_are_apart_and_stay_where_they_are(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    for speaker in range(40):
+        for take in range(2):
+            add(corpus / f"speaker{speaker}" / f"{take}.wav", 0.01)
+
+    def speakers(split: str) -> set[str]:
+        return {utterance.speaker for utterance in read_manifest(tmp_path / "data" / f"{split}.jsonl")}
+
+    list(folder.prepare(corpus, tmp_path / "data", held_out=0.25))
+    train, dev = speakers("train"), speakers("dev")
+    assert not train & dev and len(train | dev) == 40 and 4 <= len(dev) <= 16
+    add(corpus / "somebody new" / "0.wav")
+    list(folder.prepare(corpus, tmp_path / "data", held_out=0.25))
+    assert train <= speakers("train") and dev <= speakers("dev")
+
+
+def test_twice_does_nothing_twice_and_bad_files_are_left_out(corpus: Path, tmp_path: Path) -> None:
+    (corpus / "ben" / "broken.wav").write_text("no audio")
+    first = list(folder.prepare(corpus, tmp_path / "data"))
+    second = list(folder.prepare(corpus, tmp_path / "data"))
+    assert (first[0].fresh, second[0].fresh) == (True, False)
+    assert first[0].utterances == 4 and "broken.wav: not audio" in first[0].notes[0]
+
+
+def test_mistakes(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CodecError, match="no such folder"):
+        list(folder.prepare(tmp_path / "none", tmp_path / "data"))
+    with pytest.raises(CodecError, match="no audio file below it"):
+        list(folder.prepare(tmp_path / "empty", tmp_path / "data"))
+    with pytest.raises(CodecError, match="expected a share"):
+        list(folder.prepare(corpus, tmp_path / "data", held_out=1.0))
+    with pytest.raises(CodecError, match="dev: a share of 1e-09 held out leaves it without a recording"):
+        list(folder.prepare(corpus, tmp_path / "data", held_out=1e-9))
+    assert not (tmp_path / "data").exists()
