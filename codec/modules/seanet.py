@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
 from codec.config import EncoderConfig
@@ -78,7 +81,19 @@ class SEANetEncoder(nn.Module):
         self.lstm = ResidualLSTM(channels, config.lstm_layers) if config.lstm_layers else nn.Identity()
         self.activation = nn.ELU()
         self.out = Conv1d(channels, config.latent_dim, config.last_kernel_size, causal=config.causal)
+        if config.init_gain is not None:
+            for module in self.modules():
+                if isinstance(module, nn.Conv1d):
+                    _init_with_gain(module, config.init_gain)
 
     def forward(self, audio: Tensor) -> Tensor:
         """(B, 1, T) -> (B, D, F)."""
         return self.out(self.activation(self.lstm(self.stages(self.stem(audio)))))
+
+
+@torch.no_grad()
+def _init_with_gain(conv: nn.Conv1d, gain: float) -> None:
+    inputs = conv.weight[0].numel()  # that a single output sums over
+    conv.weight = torch.randn_like(conv.weight) * gain / math.sqrt(inputs)  # through the weight norm
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)

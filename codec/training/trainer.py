@@ -28,7 +28,7 @@ from codec.training.losses import Judged, MelLoss, discriminator_terms, generato
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import build_optimizers, learning_rates, set_rates, step_unless
 from codec.training.validation import Validation
-from codec.training.warmup import initialize_bottleneck
+from codec.training.warmup import gather_latents, initialize_bottleneck
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,8 @@ class Trainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             torch.zeros((), dtype=torch.int64, device=device) for _ in range(3)
         )
+        # Where losses.normalize_commitment is set: of the latents that the bottleneck first meets.
+        self.latent_variance = torch.ones((), device=device)
         self.means = Means()
         self.usage = CodeUsage(config.model.quantizer.codebook_size, device)
         accelerator.register_for_checkpointing(self)
@@ -110,7 +112,10 @@ class Trainer:
                     stack.enter_context(self.accelerator.no_sync(self.codec))
                     stack.enter_context(self.accelerator.no_sync(self.discriminators))
                 output: CodecOutput = self.codec(real, bypass_quantizer=step < self.warmup_steps)
-                terms = {"mel": self.mel(output.audio, real), "commitment": self._commitment(output)}
+                terms = {
+                    "mel": self.mel(output.audio, real),
+                    "commitment": output.quantizer.loss / self.latent_variance,
+                }
                 if adversarial:
                     on_fake, on_real = self._judge(output.audio.detach(), real)
                     judging = discriminator_terms(on_fake, on_real)
@@ -153,14 +158,6 @@ class Trainer:
         )
         return on_fake, on_real
 
-    def _commitment(self, output: CodecOutput) -> Tensor:
-        if not self.config.losses.normalize_commitment:
-            return output.quantizer.loss
-        latent = output.latent.detach().float().transpose(1, 2).flatten(0, 1)  # (N, D)
-        moments = torch.stack([latent.mean(dim=0), latent.square().mean(dim=0)])
-        mean, mean_square = self.accelerator.reduce(moments, "mean")  # over all processes: the same loss on any number
-        return output.quantizer.loss / (mean_square - mean.square()).mean().clamp(min=1e-8)
-
     def _backward(self, loss: Tensor, micro_batches: int) -> None:
         self.accelerator.backward(loss / micro_batches)
 
@@ -188,8 +185,8 @@ class Trainer:
         self.codec.train()
         with caught_sigterm() as asked_to_stop:
             while self.next_step < stop:
-                if self.next_step == self.warmup_steps > 0:
-                    self._end_warmup()
+                if self.next_step == self.warmup_steps:
+                    self._begin_quantizing()
                 device = self.accelerator.device
                 self.step([b.to(device, non_blocking=True) for b in islice(batches, settings.accumulate)])
                 step = self.next_step
@@ -226,21 +223,22 @@ class Trainer:
         )
         return crop_loader(self.dataset, sampler, data.workers, pin_memory=accelerator.device.type == "cuda")
 
-    def _end_warmup(self) -> None:
-        """From here on through the bottleneck, set from the latents; nothing is frozen."""
+    def _begin_quantizing(self) -> None:
+        """From here on through the bottleneck; after a warm-up it is set from the latents, and nothing is frozen."""
+        settings, losses = self.config.training.bottleneck_warmup, self.config.losses
+        if self.warmup_steps == 0 and not losses.normalize_commitment:
+            return
         step = self.next_step
         position = step * self.config.data.batch_size
-        facts = initialize_bottleneck(
-            self.accelerator,
-            self.plain_codec,
-            self.dataset,
-            step,
-            position,
-            self.config.training.bottleneck_warmup,
-        )
-        self.ema.copy_part("quantizer", self.plain_codec)
-        self.best = float("inf")  # an autoencoder's score is not a codec's
-        self._write(step, "switch", facts, None)
+        latents = gather_latents(self.accelerator, self.plain_codec, self.dataset, position, settings.latents)
+        variance = latents.var(dim=0, correction=0).mean().clamp(min=1e-12)
+        if losses.normalize_commitment:
+            self.latent_variance = variance
+        if self.warmup_steps > 0:
+            facts = initialize_bottleneck(self.plain_codec.quantizer, latents, settings.init, seed=step)
+            self.ema.copy_part("quantizer", self.plain_codec)
+            self.best = float("inf")  # an autoencoder's score is not a codec's
+            self._write(step, "switch", {**facts, "latent_variance": float(variance)}, None)
 
     def _agree(self, stop: bool) -> bool:
         """Whether any process wants to stop. Alone there is nobody to ask."""
@@ -298,6 +296,7 @@ class Trainer:
             "next_step": self.next_step,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
+            "latent_variance": self.latent_variance,
             "bad_steps": self.bad_steps,
             "bad_streak": self.bad_streak,
             "worst_streak": self.worst_streak,
@@ -312,6 +311,7 @@ class Trainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             state[name].to(device) for name in ("bad_steps", "bad_streak", "worst_streak")
         )
+        self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
 

@@ -13,13 +13,14 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
 
-from codec.config import BottleneckWarmupConfig
 from codec.model import Codec
+from codec.quantizers import Quantizer
 from codec.training.data import CropDataset
 
 logger = logging.getLogger(__name__)
 
 BATCH = 16  # crops encoded at once
+CODES = 20_000  # at most this many rows for statistics of the codebook
 
 
 def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
@@ -33,61 +34,53 @@ def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
 
 
 @torch.no_grad()
-def collect_latents(
-    codec: Codec, dataset: CropDataset, first: int, count: int, *, rank: int = 0, world: int = 1
-) -> Tensor:
-    """Encode crops from position ``first`` on until this process' share of ``count`` latents is there: (N, D)."""
+def gather_latents(accelerator: Accelerator, codec: Codec, dataset: CropDataset, first: int, count: int) -> Tensor:
+    """Encode crops from position ``first`` on until there are ``count`` latents: (N, D), the same on every process."""
+    rank, world = accelerator.process_index, accelerator.num_processes
+    share = -(-count // world)
+    was_training = codec.training
+    codec.eval()
     collected: list[Tensor] = []
     position = first + rank * BATCH
-    while sum(len(part) for part in collected) < -(-count // world):
+    while sum(map(len, collected)) < share:
         crops = torch.stack([dataset[position + i] for i in range(BATCH)]).unsqueeze(1)
         latent = codec.encoder(crops.to(codec.device)).float()  # (B, D, F)
         collected.append(latent.transpose(1, 2).flatten(0, 1))
         position += world * BATCH
-    return torch.cat(collected)[: -(-count // world)]
+    codec.train(was_training)
+    return accelerator.gather(torch.cat(collected)[:share])
 
 
 @torch.no_grad()
-def initialize_bottleneck(
-    accelerator: Accelerator,
-    codec: Codec,
-    dataset: CropDataset,
-    step: int,
-    position: int,
-    config: BottleneckWarmupConfig,
-) -> dict[str, float]:
-    """Set the bottleneck from latents at ``position`` of the data, the same on every process.
+def initialize_bottleneck(quantizer: Quantizer, latents: Tensor, init: str, seed: int) -> dict[str, float]:
+    """Set a bottleneck from latents (N, D), the same on every process.
 
     Returns:
-        Effective dimensions of the latents and of the codebook before and after, and the squared error of the
-        bottleneck over the latents' variance right after the switch, for the log.
+        For the log: effective dimensions of the latents, and of the codebook before and after; the squared error of
+        the bottleneck over the latents' variance right after the switch.
     """
-    rank, world = accelerator.process_index, accelerator.num_processes
-    quantizer = codec.quantizer
-    was_training = codec.training
-    codec.eval()
-    own = collect_latents(codec, dataset, position, config.latents, rank=rank, world=world)
-    latents = accelerator.gather(own)
-    tokens = torch.randperm(codec.codebook_size, generator=torch.Generator().manual_seed(step))[:20_000]
+    was_training = quantizer.training
+    quantizer.eval()
+    tokens = torch.randperm(quantizer.codebook_size, generator=torch.Generator().manual_seed(seed))[:CODES]
     tokens = tokens.to(latents.device).unsqueeze(0)
     facts = {
         "effective_dimension/latents": float(effective_dimension(latents)),
         "effective_dimension/codebook_before": float(effective_dimension(quantizer.decode(tokens)[0].T)),
     }
-    quantizer.initialize(latents, config.init, torch.Generator().manual_seed(step))
+    quantizer.initialize(latents, init, torch.Generator().manual_seed(seed))
     for tensor in quantizer.state_dict().values():  # sums on several devices may differ in the last bit
         tensor.copy_(broadcast(tensor))
-    sample = latents[:: max(1, len(latents) // 10_000)]
+    sample = latents[:: max(1, len(latents) // CODES)]
     batch = sample.T.unsqueeze(0)  # (1, D, N)
     error = (quantizer.decode(quantizer.encode(batch)) - batch).square().mean()
     facts["effective_dimension/codebook_after"] = float(effective_dimension(quantizer.decode(tokens)[0].T))
     facts["relative_error_at_switch"] = float(error / sample.var(dim=0, correction=0).mean().clamp(min=1e-12))
-    codec.train(was_training)
+    quantizer.train(was_training)
     logger.info(
         "bottleneck set from %d latents by %r: effective dimension of latents %d, of codes %d -> %d, "
         "squared error %.2f of the latents' variance",
         len(latents),
-        config.init,
+        init,
         facts["effective_dimension/latents"],
         facts["effective_dimension/codebook_before"],
         facts["effective_dimension/codebook_after"],

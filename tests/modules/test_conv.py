@@ -48,6 +48,19 @@ def test_causal_encoder_does_not_see_ahead_nor_mind_zero_padding() -> None:
 
 
 @torch.no_grad()
+def test_init_gain_keeps_the_signal_alive() -> None:
+    """With PyTorch's defaults a random encoder's latents hardly vary from frame to frame: biases drown the signal."""
+    spread = {}
+    for gain in (None, 1.3):
+        torch.manual_seed(0)
+        encoder = SEANetEncoder(EncoderConfig(channels=4, strides=(2, 4, 5, 8), latent_dim=16, init_gain=gain))
+        latent = encoder(0.1 * torch.randn(4, 1, 9600))
+        spread[gain] = float(latent.var(dim=(0, 2)).mean() / latent.square().mean())
+    assert spread[None] < 0.02
+    assert spread[1.3] > 0.1
+
+
+@torch.no_grad()
 def test_head_inverts_a_short_time_fourier_transform() -> None:
     """Given the true spectra of the frames, overlap-add restores the signal: the window is divided out."""
     n_fft, hop, frames = 64, 16, 30

@@ -237,17 +237,22 @@ def test_bfloat16_trains(make_config: MakeConfig, make_trainer: MakeTrainer) -> 
     assert {p.dtype for p in trainer.plain_codec.parameters()} == {torch.float32}
 
 
-def test_normalized_commitment_does_not_depend_on_the_latents_scale(
-    make_config: MakeConfig, make_trainer: MakeTrainer
+@pytest.mark.parametrize("share", [0.0, 0.34])
+def test_normalized_commitment_is_over_the_variance_that_the_bottleneck_meets(
+    make_config: MakeConfig, make_trainer: MakeTrainer, share: float
 ) -> None:
-    trainer = make_trainer(make_config(losses={"normalize_commitment": True}))
-    output = trainer.plain_codec(torch.randn(2, 1, 4800))
-    latent = output.latent
-    loss = trainer._commitment(output)
-    scaled = output._replace(latent=10 * latent, quantizer=output.quantizer._replace(loss=100 * output.quantizer.loss))
-    torch.testing.assert_close(trainer._commitment(scaled), loss, rtol=1e-4, atol=0)
-    variance = latent.var(dim=(0, 2), correction=0).mean()
-    torch.testing.assert_close(loss, output.quantizer.loss / variance, rtol=1e-4, atol=0)
+    changes = {"losses": {"normalize_commitment": True}, "training": {"bottleneck_warmup": {"share": share}}}
+    trainer = make_trainer(make_config(**changes))
+    trainer.fit(stop_at=6)
+    variance = trainer.latent_variance
+    assert 0 < variance < 1
+    resumed = make_trainer(trainer.config, resume=True)
+    assert torch.equal(resumed.latent_variance, variance)
+    batch = next(resumed._batches(6, 7))
+    resumed.codec.eval()  # without dropout, the same latents twice
+    expected = resumed.plain_codec(batch).quantizer.loss / variance
+    resumed.step([batch])
+    assert resumed.means.read(resumed.accelerator)["loss/commitment"] == pytest.approx(expected.item(), rel=1e-5)
 
 
 # -- mistakes -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,29 @@
+# make demo    set up, train a small codec on real speech, encode, decode, score, and write a report (two CPU cores)
+# make test    set up and run every test
+# make lint    ruff and mypy
+
+PYTHON ?= python3
+VENV ?= .venv
+READY := $(VENV)/.installed
+ACTIVATE := . $(VENV)/bin/activate
+
+.PHONY: demo test lint clean
+
+demo: $(READY)
+	$(ACTIVATE) && egs/mini/run.sh
+
+test: $(READY)
+	$(ACTIVATE) && python -m pytest
+
+lint: $(READY)
+	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
+
+# Installed again when the dependencies change.
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) exp
