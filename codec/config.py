@@ -48,6 +48,9 @@ class EncoderConfig(Settings):
     # None: PyTorch's defaults, as published; each convolution then shrinks the signal, and its first latents are almost
     # constant. A number: He-normal weights with this gain and no biases; 1.2 to 1.4 keep the signal's size.
     init_gain: PositiveFloat | None = None
+    # Latents of length 1, as long as the rows of C. Free latents grow while they train, and W, which moves by the
+    # learning rate, cannot follow.
+    unit_norm: bool = False
 
 
 class QuantizerConfig(Settings):
@@ -233,7 +236,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "reference": {},
     # A few million parameters. The high-rate layers are two thirds of a CPU step, so the wide strides come first.
     "tiny": {
-        "encoder": {"channels": 16, "strides": [8, 5, 4, 2], "latent_dim": 128, "lstm_layers": 1, "init_gain": 1.3},
+        "encoder": {"channels": 16, "strides": [8, 5, 4, 2], "latent_dim": 128, "lstm_layers": 1, "init_gain": 1.3, "unit_norm": True},
         "decoder": {"dim": 192, "hidden_dim": 576, "layers": 6, "residual_blocks": 1, "dropout": 0.0},
     },
 }

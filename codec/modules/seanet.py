@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from codec.config import EncoderConfig
 from codec.modules.conv import Conv1d
@@ -81,6 +82,7 @@ class SEANetEncoder(nn.Module):
         self.lstm = ResidualLSTM(channels, config.lstm_layers) if config.lstm_layers else nn.Identity()
         self.activation = nn.ELU()
         self.out = Conv1d(channels, config.latent_dim, config.last_kernel_size, causal=config.causal)
+        self.unit_norm = config.unit_norm
         if config.init_gain is not None:
             for module in self.modules():
                 if isinstance(module, nn.Conv1d):
@@ -88,7 +90,8 @@ class SEANetEncoder(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """(B, 1, T) -> (B, D, F)."""
-        return self.out(self.activation(self.lstm(self.stages(self.stem(audio)))))
+        latent = self.out(self.activation(self.lstm(self.stages(self.stem(audio)))))
+        return F.normalize(latent, dim=1) if self.unit_norm else latent
 
 
 @torch.no_grad()

@@ -61,6 +61,12 @@ def test_init_gain_keeps_the_signal_alive() -> None:
 
 
 @torch.no_grad()
+def test_unit_norm_gives_every_latent_length_one() -> None:
+    encoder = SEANetEncoder(EncoderConfig(channels=4, strides=(4, 4), latent_dim=16, unit_norm=True))
+    torch.testing.assert_close(encoder(torch.randn(2, 1, 500)).norm(dim=1), torch.ones(2, 32))
+
+
+@torch.no_grad()
 def test_head_inverts_a_short_time_fourier_transform() -> None:
     """Given the true spectra of the frames, overlap-add restores the signal: the window is divided out."""
     n_fft, hop, frames = 64, 16, 30
