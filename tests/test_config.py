@@ -82,3 +82,16 @@ def test_mistakes_are_named(tmp_path: Path, yaml: str, overrides: list[str], say
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match=r"none\.yaml: cannot read the settings .* give an existing YAML file"):
         load_run_config(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("egs/*/conf/**/*.yaml")), ids=str)
+def test_every_recipe_that_ships_is_valid(path: Path) -> None:
+    config = load_run_config(path)
+    assert config.model.hop_length == 320
+    if "reference" in path.parts and path.stem != "base":
+        defaults = RunConfig()
+        assert config.losses == defaults.losses
+        assert config.optimizer == defaults.optimizer
+        assert config.discriminators == defaults.discriminators
+        sizes = {"simvq_4k": 4096, "simvq_8k": 8192, "simvq_65k": 65_536, "simvq_262k": 262_144}
+        assert config.model.quantizer.codebook_size == sizes[path.stem]

@@ -10,6 +10,7 @@ A member maps audio (B, T) to its feature maps, the last one being its judgement
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class BandMember(nn.Module):
         features, joined = [], []
         for convs, low, high in zip(self.bands, self.edges, self.edges[1:], strict=False):
             band = x[..., low:high]
-            for conv in convs:  # type: ignore[union-attr]
+            for conv in cast(nn.ModuleList, convs):
                 band = F.leaky_relu(conv(band), SLOPE)
                 features.append(band)
             joined.append(band)
