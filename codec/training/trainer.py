@@ -91,6 +91,8 @@ class Trainer:
         if checkpoint is not None:
             accelerator.load_state(str(checkpoint))
             logger.info("resumed from %s", checkpoint)
+        # Asking the others through the CPU makes no host wait for its device.
+        self.hosts = torch.distributed.new_group(backend="gloo") if accelerator.num_processes > 1 else None
         self.log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
 
     # -- the step -------------------------------------------------------------------------------------------------
@@ -242,10 +244,11 @@ class Trainer:
 
     def _agree(self, stop: bool) -> bool:
         """Whether any process wants to stop. Alone there is nobody to ask."""
-        if self.accelerator.num_processes == 1:
+        if self.hosts is None:
             return stop
-        votes = torch.tensor(float(stop), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(votes, "sum") > 0)
+        votes = torch.tensor(int(stop))
+        torch.distributed.all_reduce(votes, group=self.hosts)
+        return bool(votes)
 
     def _log_values(self, steps: int, seconds: float) -> dict[str, float]:
         values = self.means.read(self.accelerator)
