@@ -35,20 +35,21 @@ def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
 
 @torch.no_grad()
 def gather_latents(accelerator: Accelerator, codec: Codec, dataset: CropDataset, first: int, count: int) -> Tensor:
-    """Encode crops from position ``first`` on until there are ``count`` latents: (N, D), the same on every process."""
-    rank, world = accelerator.process_index, accelerator.num_processes
-    share = -(-count // world)
+    """Encode crops from position ``first`` on until there are ``count`` latents: (N, D), the same on every process.
+
+    However many processes share the work, these are the same latents in the same order.
+    """
     was_training = codec.training
     codec.eval()
     collected: list[Tensor] = []
-    position = first + rank * BATCH
-    while sum(map(len, collected)) < share:
+    position = first + accelerator.process_index * BATCH
+    while sum(map(len, collected)) < count:
         crops = torch.stack([dataset[position + i] for i in range(BATCH)]).unsqueeze(1)
         latent = codec.encoder(crops.to(codec.device)).float()  # (B, D, F)
-        collected.append(latent.transpose(1, 2).flatten(0, 1))
-        position += world * BATCH
+        collected.append(accelerator.gather(latent.transpose(1, 2).flatten(0, 1)))  # process by process
+        position += accelerator.num_processes * BATCH
     codec.train(was_training)
-    return accelerator.gather(torch.cat(collected)[:share])
+    return torch.cat(collected)[:count]
 
 
 @torch.no_grad()
