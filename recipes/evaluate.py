@@ -1,9 +1,11 @@
 """Score a system on a test set.
 
-    accelerate launch recipes/evaluate.py --model exp/mini/tiny/best --manifest data/test-clean.jsonl -o exp/mini/eval
-    torchrun --nproc-per-node 8 recipes/evaluate.py --model ...    # eight processes on CPUs
-    python recipes/evaluate.py --ground-truth --manifest data/test-clean.jsonl -o exp/ground-truth
-    python recipes/evaluate.py --files other/codec/wavs --manifest data/test-clean.jsonl -o exp/other
+    accelerate launch recipes/evaluate.py --system exp/mini/tiny/best --manifest data/test-clean.jsonl -o exp/mini/eval
+    torchrun --nproc-per-node 8 recipes/evaluate.py --system ...    # eight processes on CPUs
+    python recipes/evaluate.py --system opus:6 --manifest data/test-clean.jsonl -o exp/opus-6
+
+A system is a model folder, a published SimVQ checkpoint, ``ground-truth``, ``files:DIR``, ``resample:16000``,
+``opus:6``, ``codec2:1300`` or ``speex:1``.
 
 Writes ``utterances.jsonl``, ``summary.json`` and ``summary.md``. Run again after a kill, it goes on where it stopped.
 """
@@ -18,28 +20,27 @@ from typing import Annotated
 import torch
 import typer
 from accelerate import PartialState
-from accelerate.utils import parse_flag_from_env
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from codec.cli import run
 from codec.cli.console import console as progress_console
+from codec.devices import on_cpu
 from codec.errors import CodecError
 from codec.evaluation import (
     METRICS,
-    GroundTruth,
     MetricOptions,
-    ModelSystem,
-    ReconstructedFiles,
-    System,
+    SystemOptions,
     build_metrics,
+    build_system,
     evaluate,
     summarize,
     write_report,
 )
 from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
+from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
 from codec.manifest import read_manifest
 
 CACHE = Path("~/.cache/simvq-codec")
@@ -53,11 +54,12 @@ console = Console()
 def main(
     manifest: Annotated[Path, typer.Option(help="Test set: JSON lines, one utterance a line.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
-    model: Annotated[Path | None, typer.Option(help="Score the codec of this model folder.")] = None,
-    files: Annotated[Path | None, typer.Option(help="Score a folder of reconstructions, ID.wav each.")] = None,
-    ground_truth: Annotated[bool, typer.Option("--ground-truth", help="Score the references themselves.")] = False,
+    system: Annotated[str | None, typer.Option(metavar="NAME", help=f"What is scored: {EXAMPLES}.")] = None,
+    model: Annotated[Path | None, typer.Option(help="The same as --system DIR.")] = None,
+    files: Annotated[Path | None, typer.Option(help="The same as --system files:DIR.")] = None,
+    ground_truth: Annotated[bool, typer.Option("--ground-truth", help="The same as --system ground-truth.")] = False,
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(METRICS),
-    sample_rate: Annotated[int, typer.Option(min=1, help="Hz, of --files and --ground-truth.")] = 24_000,
+    sample_rate: Annotated[int, typer.Option(min=1, help="Hz at which all but models are compared.")] = 24_000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     save_audio: Annotated[bool, typer.Option("--save-audio", help="Keep the reconstructions in OUTPUT/audio.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop the scores in OUTPUT and begin again.")] = False,
@@ -65,21 +67,22 @@ def main(
 ) -> None:
     """Reconstruct a test set, score it, and write per-utterance records and a summary."""
     names = check_names([name.strip() for name in metrics.split(",") if name.strip()])
+    spec = _one_of(system, model, files, ground_truth)
     utterances = read_manifest(manifest)[:limit]
     # Said once in the report: the rate that everything is read at. Not once for every file.
     logging.getLogger("codec.audio").setLevel(logging.WARNING)
-    state = PartialState(cpu=_on_cpu(), timeout=LONGEST_WAIT)
+    state = PartialState(cpu=on_cpu(), timeout=LONGEST_WAIT)
     if state.device.type == "cpu":
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
-    system = _system(model, files, ground_truth, sample_rate, state.device)
-    options = MetricOptions(system.sample_rate, state.device, cache.expanduser())
+    under_test = build_system(spec, SystemOptions(sample_rate, state.device))
+    options = MetricOptions(under_test.sample_rate, state.device, cache.expanduser())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=progress_console, disable=not state.is_main_process) as bars:
         share = "scoring" if state.num_processes == 1 else f"scoring, share of process 1 of {state.num_processes}"
         task = bars.add_task(share, total=None)
         outcome = evaluate(
-            system,
+            under_test,
             utterances,
             build_metrics(names, options),
             output,
@@ -89,9 +92,9 @@ def main(
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if state.is_main_process:
-        summary = summarize(system, outcome, manifest.stem)
+        summary = summarize(under_test, outcome, manifest.stem)
         write_report(output, summary)
-        table = Table("metric", title=f"{system.name} on {manifest.stem}")
+        table = Table("metric", title=f"{under_test.name} on {manifest.stem}")
         for heading in ("mean", "95 % interval", "mean over speakers", "scored", "failed"):
             table.add_column(heading, justify="right")
         for row in metric_rows(summary):
@@ -101,21 +104,18 @@ def main(
     state.destroy_process_group()
 
 
-def _on_cpu() -> bool:
-    """Whether Accelerate is to use the CPU. Unless told so it takes each of several CPU processes for the only one."""
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-
-
-def _system(
-    model: Path | None, files: Path | None, ground_truth: bool, sample_rate: int, device: torch.device
-) -> System:
-    if (model is not None) + (files is not None) + ground_truth != 1:
-        raise CodecError("what is to be scored? give one of --model, --files and --ground-truth")
+def _one_of(system: str | None, model: Path | None, files: Path | None, ground_truth: bool) -> str:
+    """The one system that is asked for, as ``--system`` names it."""
+    given = [] if system is None else [system]
     if model is not None:
-        return ModelSystem(model, device)
+        given.append(str(model))
     if files is not None:
-        return ReconstructedFiles(files, sample_rate)
-    return GroundTruth(sample_rate)
+        given.append(f"files:{files}")
+    if ground_truth:
+        given.append(GROUND_TRUTH)
+    if len(given) != 1:
+        raise CodecError(f"what is to be scored? give one --system; {EXAMPLES}")
+    return given[0]
 
 
 if __name__ == "__main__":

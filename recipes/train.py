@@ -2,11 +2,13 @@
 
 accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml
 accelerate launch --multi_gpu recipes/train.py --config egs/libritts/conf/reference/simvq_4k.yaml training.seed=1
+torchrun --nproc-per-node 2 recipes/train.py --config egs/mini/conf/tiny.yaml    # two processes on the CPU
 accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml --resume
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -29,15 +31,22 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint.", min=0)] = None,
 ) -> None:
     """Train a codec through Accelerate; the run folder is the setting ``output``."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator, DistributedDataParallelKwargs
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from codec.config import load_run_config
+    from codec.devices import on_cpu
     from codec.training.trainer import Trainer
 
     settings = load_run_config(config, overrides or [])
-    accelerator = Accelerator(mixed_precision=settings.training.mixed_precision)
+    # The only large buffer is the frozen codebook: the same everywhere from the start, so never sent again.
+    data_parallel = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
+    accelerator = Accelerator(
+        cpu=on_cpu(), mixed_precision=settings.training.mixed_precision, kwargs_handlers=[data_parallel]
+    )
+    if not accelerator.is_main_process:
+        logging.getLogger("codec").setLevel(logging.WARNING)  # what happened is said once
     trainer = Trainer(settings, accelerator, resume=resume)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
