@@ -68,9 +68,11 @@ class Trainer:
         self.ema = EMA(codec.to(device), settings.ema_decay)
         self.codec: nn.Module
         self.discriminators: nn.Module
-        self.codec, self.discriminators, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
-            codec, discriminators, *build_optimizers(codec, discriminators, config.optimizer)
+        self.codec, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
+            codec, *build_optimizers(codec, discriminators, config.optimizer)
         )
+        # The data-parallel wrapper refuses a module without weights.
+        self.discriminators = accelerator.prepare(discriminators) if len(discriminators) else discriminators
         # Without the data-parallel wrapper, which may only see passes that end in gradients of its own parameters.
         self.plain_codec: Codec = accelerator.unwrap_model(self.codec)
         self.plain_discriminators: Discriminators = accelerator.unwrap_model(self.discriminators)

@@ -51,3 +51,10 @@ def test_two_processes_stopped_and_resumed_train_as_one(make_config: Callable[..
     assert found.keys() == expected.keys()
     for key, values in expected.items():
         assert found[key] == pytest.approx(values, rel=1e-3, abs=1e-6), key
+
+
+def test_two_processes_train_without_discriminators(make_config: Callable[..., RunConfig]) -> None:
+    none: dict[str, list[int]] = {"periods": [], "resolutions": [], "dac_periods": [], "dac_fft_sizes": []}
+    config = make_config(discriminators=none, training={"steps": 2})
+    train(config, 2)
+    assert (Path(config.output) / "best" / "model.safetensors").is_file()
