@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-MAX_MAGNITUDE = 1e2
+MAX_LOG_MAGNITUDE = math.log(1e2)
 
 
 class ISTFTHead(nn.Module):
@@ -27,9 +29,11 @@ class ISTFTHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, F, dim) -> (B, 1, F * hop), float32 whatever the autocast."""
-        log_magnitude, phase = self.out(x).float().chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
         with torch.autocast(x.device.type, enabled=False):
-            magnitude = log_magnitude.exp().clamp(max=MAX_MAGNITUDE)
+            # The layer too: in bfloat16 a phase of 20 rad would be off by up to 0.06 rad.
+            log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
+            # Limited before exp, which can overflow, and whose gradient then is not a number.
+            magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
             frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
             squared_window = (self.window**2).expand(1, frames.shape[1], -1)
             audio = self._overlap_add(frames) / self._overlap_add(squared_window)

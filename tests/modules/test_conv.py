@@ -80,12 +80,23 @@ def test_head_inverts_a_short_time_fourier_transform() -> None:
     torch.testing.assert_close(head(features), audio.unsqueeze(1), atol=1e-4, rtol=0)
 
 
-@torch.no_grad()
-def test_head_limits_the_magnitude() -> None:
+def test_head_limits_the_magnitude_and_its_gradient() -> None:
     head = ISTFTHead(4, 64, 16)
-    head.out.weight.zero_()
-    head.out.bias.fill_(80.0)  # exp(80) overflows nothing
-    assert head(torch.zeros(1, 5, 4)).isfinite().all()
+    with torch.no_grad():
+        head.out.weight.zero_()
+        head.out.bias.fill_(200.0)  # exp(200) overflows
+    audio = head(torch.zeros(1, 5, 4))
+    assert audio.isfinite().all()
+    audio.sum().backward()
+    assert head.out.bias.grad is not None and head.out.bias.grad.isfinite().all()
+
+
+@torch.no_grad()
+def test_head_is_float32_inside_autocast() -> None:
+    head, x = ISTFTHead(8, 64, 16), torch.randn(1, 5, 8)
+    plain = head(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(head(x), plain)
 
 
 @torch.no_grad()
