@@ -103,13 +103,14 @@ def to_mono(audio: Tensor) -> Tensor:
     return audio.mean(dim=0)
 
 
-def resample(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
+def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: float | str) -> Tensor:
     """Resample (..., T) to (..., ceil(T * to_rate / from_rate)) with a windowed sinc.
 
     Args:
         audio: float, on any device.
         from_rate: Hz.
         to_rate: Hz.
+        kernel: of ``torchaudio.functional.resample``, where its own defaults are not wanted.
 
     Raises:
         CodecError: a rate that is not positive, or two rates that share too small a divisor for a kernel to be held.
@@ -128,7 +129,27 @@ def resample(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
     length = -(-T * to_rate // from_rate)
     # torchaudio rounds the length in float32 and cuts long audio short: a few more zeros, then the exact cut.
     padded = F.pad(audio, (0, 1 + (T >> 20)))
-    return torchaudio.functional.resample(padded, from_rate, to_rate)[..., :length]
+    return torchaudio.functional.resample(padded, from_rate, to_rate, **kernel)[..., :length]
+
+
+def resample_sharply(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
+    """:func:`resample` with a kernel ten times as long, for narrow bands that are to stay narrow.
+
+    Next to half of the lower rate the short kernel lets a mirror image of the speech through: after 8 kHz and back
+    there is something above 4 kHz, which PESQ-WB takes for bandwidth (0.1 for Codec 2 at 3200 bit/s).
+
+    Raises:
+        CodecError: what :func:`resample` raises.
+    """
+    return resample(
+        audio,
+        from_rate,
+        to_rate,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )
 
 
 def load(path: str | Path, sample_rate: int) -> Tensor:

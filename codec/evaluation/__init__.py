@@ -7,6 +7,7 @@ from codec.evaluation.registry import METRICS, MetricOptions, build_metrics
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome, evaluate, score_utterance
 from codec.evaluation.summary import summarize
+from codec.evaluation.system_names import SystemOptions, build_system
 from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Reconstruction, System
 
 __all__ = [
@@ -20,8 +21,10 @@ __all__ = [
     "ReconstructedFiles",
     "Reconstruction",
     "System",
+    "SystemOptions",
     "Value",
     "build_metrics",
+    "build_system",
     "evaluate",
     "score_utterance",
     "summarize",

@@ -34,6 +34,7 @@ class Record:
     failures: dict[str, str] = field(default_factory=dict)  # value -> reason
     error: str | None = None  # why there is no reconstruction; then there are no scores
     tokens: list[int] | None = None
+    file_bytes: int | None = None  # of the coded file
 
     def merged(self, later: Record) -> Record:
         """This record with what a later run adds. An error gives way to scores, never the other way round."""
@@ -47,6 +48,7 @@ class Record:
             failures={**self.failures, **later.failures},
             error=later.error,
             tokens=later.tokens if later.tokens is not None else self.tokens,
+            file_bytes=later.file_bytes if later.file_bytes is not None else self.file_bytes,
         )
 
 

@@ -76,7 +76,9 @@ def as_markdown(summary: Mapping[str, Any]) -> str:
 
 def _rate_lines(rate: Mapping[str, Any]) -> list[str]:
     lines = ["| rate | |", "|---|---:|", f"| bits a second, nominal | {rate['bitrate_bps']:.1f} |"]
-    if rate["tokens"]:
+    if "file_bps" in rate:
+        lines.append(f"| bits a second, in the files | {rate['file_bps']:.1f} |")
+    if rate.get("tokens"):
         share = rate["codes_used"] / rate["codebook_size"]
         lines += [
             f"| bits a second, entropy of the tokens | {rate['entropy_bps']:.1f} |",

@@ -127,6 +127,7 @@ def score_utterance(
         return record
     if reconstruction.tokens is not None:
         record.tokens = reconstruction.tokens.tolist()
+    record.file_bytes = reconstruction.file_bytes
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio)

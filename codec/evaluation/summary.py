@@ -74,23 +74,33 @@ def summarize_value(value: str, records: Sequence[Record]) -> dict[str, Any]:
 
 def summarize_rate(rate: Rate, records: Sequence[Record]) -> dict[str, Any]:
     """Bits, and how the codebook is used over the whole test set (nothing is averaged over utterances)."""
-    usage = CodeUsage(rate.codebook_size)
+    facts: dict[str, Any] = {"bitrate_bps": rate.bitrate_bps}
+    written = [record for record in records if record.file_bytes is not None]
+    if written:
+        coded_bytes = sum(record.file_bytes or 0 for record in written)
+        facts["file_bps"] = 8 * coded_bytes / math.fsum(record.duration_s for record in written)
+    if rate.codebook_size is not None and rate.frame_rate is not None:
+        facts |= _token_facts(rate.codebook_size, rate.frame_rate, records)
+    return facts
+
+
+def _token_facts(codebook_size: int, frame_rate: float, records: Sequence[Record]) -> dict[str, Any]:
+    usage = CodeUsage(codebook_size)
     seconds = math.fsum(record.duration_s for record in records if record.tokens is not None)
     for record in records:
         if record.tokens is not None:
             usage.update(torch.tensor(record.tokens, dtype=torch.int64))
     tokens = int(usage.counts.sum())
     if not tokens:
-        return {"codebook_size": rate.codebook_size, "bitrate_bps": rate.bitrate_bps, "tokens": 0}
+        return {"codebook_size": codebook_size, "tokens": 0}
     facts = usage.summary()
     return {
-        "codebook_size": rate.codebook_size,
-        "bitrate_bps": rate.bitrate_bps,
+        "codebook_size": codebook_size,
         "tokens": tokens,
         "tokens_per_second": tokens / seconds,
         **facts,
         # What a perfect entropy coder without context would spend.
-        "entropy_bps": facts["entropy_bits"] * rate.frame_rate,
+        "entropy_bps": facts["entropy_bits"] * frame_rate,
     }
 
 

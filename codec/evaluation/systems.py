@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from tempfile import TemporaryDirectory
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 from codec import audio as audio_io
+from codec.bitstream import Header, write_tokens
+from codec.convert import convert_simvq
 from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.model import Codec
@@ -24,15 +29,18 @@ class Reconstruction:
     audio: Tensor  # (T,) float32 on the CPU, at the system's rate
     tokens: Tensor | None = None  # (F,) int64, where the system has a codebook
     from_file: bool = False  # the rounding of a file is in it already
+    file_bytes: int | None = None  # of the coded file, headers and all
+    encode_s: float | None = None  # time that encoding and decoding took
+    decode_s: float | None = None
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What a system's tokens cost."""
+    """What a system costs, and of what kind its tokens are where it has one codebook."""
 
-    codebook_size: int
-    frame_rate: float  # tokens a second
     bitrate_bps: float  # nominal
+    codebook_size: int | None = None
+    frame_rate: float | None = None  # tokens a second
 
 
 class System(Protocol):
@@ -52,7 +60,7 @@ class System(Protocol):
 
     @property
     def rate(self) -> Rate | None:
-        """Of its tokens; None where it has none."""
+        """None where nothing is coded."""
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """Reconstruct one utterance.
@@ -69,22 +77,56 @@ class System(Protocol):
 class ModelSystem:
     """A codec from a model folder: encode, decode."""
 
-    def __init__(self, folder: str | Path, device: torch.device | str = "auto") -> None:
+    def __init__(self, folder: str | Path, device: torch.device | str = "auto", name: str | None = None) -> None:
         """Load the model.
+
+        Args:
+            folder: of the model.
+            device: where it computes.
+            name: in the report; None: the folder's.
 
         Raises:
             CodecError: what :meth:`Codec.from_pretrained` raises.
         """
         self._codec = Codec.from_pretrained(folder, device=device)
-        self.name = str(folder)
-        self.identity = f"model {self._codec.fingerprint}"
+        self.name = name or str(folder)
+        self._fingerprint = self._codec.fingerprint
+        self.identity = f"model {self._fingerprint}"
         self.sample_rate = self._codec.sample_rate
-        self.rate = Rate(self._codec.codebook_size, self._codec.frame_rate, self._codec.bitrate_bps)
+        self.rate = Rate(self._codec.bitrate_bps, self._codec.codebook_size, self._codec.frame_rate)
+
+    @classmethod
+    def from_checkpoint(cls, checkpoint: str | Path, device: torch.device | str = "auto") -> Self:
+        """A published SimVQ checkpoint, converted on the fly; nothing of it stays on disk.
+
+        Raises:
+            CodecError: what :func:`codec.convert.convert_simvq` raises.
+        """
+        with TemporaryDirectory(prefix="codec-") as folder:
+            convert_simvq(Path(checkpoint), Path(folder))
+            return cls(folder, device, str(checkpoint))
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """See :meth:`System.reconstruct`."""
-        tokens = self._codec.encode(reference)
-        return Reconstruction(self._codec.decode(tokens)[0, 0].cpu(), tokens.tokens[0].cpu())
+        started = time.perf_counter()
+        encoded = self._codec.encode(reference)
+        tokens = encoded.tokens[0].cpu()  # waits for the device, so that the time is that of the work
+        between = time.perf_counter()
+        waveform = self._codec.decode(encoded)[0, 0].cpu()
+        ended = time.perf_counter()
+        return Reconstruction(
+            waveform,
+            tokens,
+            file_bytes=self._file_bytes(tokens, len(reference)),
+            encode_s=between - started,
+            decode_s=ended - between,
+        )
+
+    def _file_bytes(self, tokens: Tensor, samples: int) -> int:
+        """Size of the ``.svq`` file of (F,) tokens."""
+        codec = self._codec
+        header = Header(self._fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, samples)
+        return write_tokens(io.BytesIO(), header, tokens.numpy())
 
 
 class GroundTruth:
@@ -100,6 +142,28 @@ class GroundTruth:
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """See :meth:`System.reconstruct`."""
         return Reconstruction(reference)
+
+
+class Resampling:
+    """The references at a lower rate and back: what a band of that width costs before anything is coded."""
+
+    rate = None
+
+    def __init__(self, through_rate: int, sample_rate: int) -> None:
+        """Through ``through_rate`` Hz, compared at ``sample_rate`` Hz.
+
+        Raises:
+            CodecError: a rate that cannot be resampled to.
+        """
+        audio_io.resample(torch.zeros(1), sample_rate, through_rate)  # refuses now rather than once an utterance
+        self._through_rate = through_rate
+        self.name = self.identity = f"resample:{through_rate}"
+        self.sample_rate = sample_rate
+
+    def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+        """See :meth:`System.reconstruct`."""
+        narrow = audio_io.resample_sharply(reference, self.sample_rate, self._through_rate)
+        return Reconstruction(audio_io.resample_sharply(narrow, self._through_rate, self.sample_rate)[: len(reference)])
 
 
 class ReconstructedFiles:

@@ -79,7 +79,11 @@ def test_one_and_two_processes_give_the_same_summary(tiny_model_dir: Path, with_
     ("arguments", "message"),
     [
         (["--ground-truth", "--metrics", "pesk"], "unknown metric 'pesk'; did you mean pesq?"),
-        (["--ground-truth", "--model", "x"], "give one of --model, --files and --ground-truth"),
+        (["--ground-truth", "--model", "x"], "what is to be scored? give one --system"),
+        (
+            ["--system", "codec3:1300"],
+            "unknown system 'codec3:1300', and no such folder or file; did you mean codec2:1300?",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments: list[str], message: str, manifest: Path, tmp_path: Path) -> None:

@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import io
+import re
 from pathlib import Path
 
 import pytest
 import torch
 from doubles import RATE
+from golden_weights import golden_state
 from torch import Tensor
 
 from codec import Codec, CodecError, audio
-from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles
+from codec.bitstream import Header, write_tokens
+from codec.convert import convert_simvq
+from codec.evaluation import SystemOptions, build_system
+from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling
 from codec.manifest import Utterance
 
 
@@ -24,6 +30,10 @@ def test_model_folder(
     assert system.sample_rate == RATE
     assert system.rate.codebook_size == 64 and system.rate.bitrate_bps == 450
     assert system.identity == f"model {tiny_codec.fingerprint}"
+    header = Header(tiny_codec.fingerprint, RATE, 320, 64, len(clips[0]))
+    assert result.file_bytes == write_tokens(io.BytesIO(), header, result.tokens.numpy())
+    assert result.encode_s is not None and result.decode_s is not None
+    assert result.encode_s > 0 and result.decode_s > 0
 
 
 def test_model_folder_that_is_none(tmp_path: Path) -> None:
@@ -47,3 +57,52 @@ def test_reconstructed_files(utterances: list[Utterance], clips: list[Tensor], t
         system.reconstruct(utterances[2], clips[2])
     with pytest.raises(CodecError, match="no such folder"):
         ReconstructedFiles(tmp_path / "none", RATE)
+
+
+def test_resampling_loses_what_lies_above_half_the_rate(utterances: list[Utterance]) -> None:
+    time = torch.arange(RATE) / RATE
+    kept, lost = torch.sin(2 * torch.pi * 3000 * time), torch.sin(2 * torch.pi * 5000 * time)
+    found = Resampling(8000, RATE).reconstruct(utterances[0], 0.4 * kept + 0.4 * lost).audio
+    assert found.shape == kept.shape
+    middle = slice(2000, -2000)
+    torch.testing.assert_close(found[middle], 0.4 * kept[middle], atol=1e-3, rtol=0)
+
+
+def test_a_published_checkpoint_is_converted_on_the_fly(tmp_path: Path, utterances: list[Utterance]) -> None:
+    state = golden_state("simvq_keys.json", "generator")
+    torch.save({"state_dict": state}, tmp_path / "published.ckpt")
+    convert_simvq(tmp_path / "published.ckpt", tmp_path / "converted")
+    system = build_system(str(tmp_path / "published.ckpt"), SystemOptions(device="cpu"))
+    assert system.identity == ModelSystem(tmp_path / "converted", "cpu").identity
+    assert system.name.endswith("published.ckpt")
+    tone = torch.sin(torch.arange(3201) / 20)
+    assert system.reconstruct(utterances[0], tone).audio.shape == tone.shape
+
+
+def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
+    options = SystemOptions(16_000, "cpu")
+    assert isinstance(build_system("ground-truth", options), GroundTruth)
+    assert isinstance(build_system(f"files:{tmp_path}", options), ReconstructedFiles)
+    narrow = build_system("resample:8000", options)
+    assert isinstance(narrow, Resampling) and narrow.sample_rate == 16_000
+    model = build_system(str(tiny_model_dir), options)
+    assert isinstance(model, ModelSystem) and model.sample_rate == RATE
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("ground-thruth", "did you mean ground-truth?"),
+        ("opsu:6", "did you mean opus:6?"),
+        ("opus:six", "'six' is no rate in kbit/s"),
+        ("opus:5", "opusenc takes 6 to 256 kbit/s"),
+        ("codec2:1200", "known are codec2:3200, codec2:2400, codec2:1300, codec2:700"),
+        ("codec2:", "'' is no whole number"),
+        ("speex:11", "give speex:0 to speex:10"),
+        ("resample:-1", "rates are positive"),
+        ("exp/gone", "no such folder or file; systems are a model folder"),
+    ],
+)
+def test_wrong_names(spec: str, message: str) -> None:
+    with pytest.raises(CodecError, match=re.escape(message)):
+        build_system(spec, SystemOptions())
