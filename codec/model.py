@@ -139,7 +139,7 @@ class Codec(nn.Module):
 
     # -- use ------------------------------------------------------------------------------------------------------
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference mode: whoever trains on the tokens could not save them for backward
     def encode(self, audio: Tensor, sample_rate: int | None = None, lengths: Tensor | None = None) -> Tokens:
         """Turn audio into tokens.
 
@@ -174,7 +174,7 @@ class Codec(nn.Module):
             tokens[rows, : latent.shape[-1]] = self.quantizer.encode(latent)
         return Tokens(tokens, torch.tensor(own, device=self.device))
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, tokens: Tokens | Tensor, length: int | None = None) -> Tensor:
         """Turn tokens into audio.
 
@@ -194,11 +194,12 @@ class Codec(nn.Module):
             ids = tokens.unsqueeze(0) if tokens.ndim == 1 else tokens
             own = [ids.shape[-1] * self.hop_length] * len(ids)
         self._check_tokens(ids)
+        reach = ids.shape[-1] * self.hop_length
+        if len(own) != len(ids) or not all(0 < item <= reach for item in own):
+            raise CodecError(f"lengths={own}: expected {len(ids)} numbers from 1 to {reach}, what the tokens hold")
         if length is not None:
-            if not 0 < length <= ids.shape[-1] * self.hop_length:
-                raise CodecError(
-                    f"length={length}: {ids.shape[-1]} tokens hold 1 to {ids.shape[-1] * self.hop_length} samples"
-                )
+            if not 0 < length <= reach:
+                raise CodecError(f"length={length}: {ids.shape[-1]} tokens hold 1 to {reach} samples")
             own = [min(length, -(-item // self.hop_length) * self.hop_length) for item in own]
         ids = ids.to(self.device)
         audio = torch.zeros(len(own), 1, length or max(own), device=self.device)

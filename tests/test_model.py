@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from codec import Codec, CodecError, ModelConfig, preset
 from codec.config import build
+from codec.model import Tokens
 
 
 @pytest.mark.parametrize("samples", [1, 2, 319, 320, 321, 4799, 24_000])
@@ -103,6 +104,21 @@ def test_tokens_that_cannot_be_decoded_are_refused(tiny_codec: Codec, tokens: to
 def test_a_length_beyond_the_tokens_is_refused(tiny_codec: Codec, length: int) -> None:
     with pytest.raises(CodecError, match="2 tokens hold 1 to 640 samples"):
         tiny_codec.decode(torch.zeros(1, 2, dtype=torch.int64), length=length)
+
+
+@pytest.mark.parametrize("lengths", [[641], [0], [640, 640]])
+def test_tokens_with_lengths_of_others_are_refused(tiny_codec: Codec, lengths: list[int]) -> None:
+    with pytest.raises(CodecError, match="expected 1 numbers from 1 to 640, what the tokens hold"):
+        tiny_codec.decode(Tokens(torch.zeros(1, 2, dtype=torch.int64), torch.tensor(lengths)))
+
+
+def test_others_can_train_on_tokens_and_audio(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    tokens = tiny_codec.encode(speech)
+    audio = tiny_codec.decode(tokens)
+    assert not audio.requires_grad
+    table, gain = torch.nn.Embedding(64, 2), torch.ones((), requires_grad=True)
+    (table(tokens.tokens).sum() + (gain * audio).sum()).backward()
+    assert table.weight.grad is not None and gain.grad is not None
 
 
 def test_training_pass_reaches_every_weight(tiny_codec: Codec, speech: torch.Tensor) -> None:
