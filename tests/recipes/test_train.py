@@ -1,0 +1,87 @@
+"""recipes/train.py as a person starts it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import codec.audio as audio_io
+from codec.manifest import Utterance, write_manifest
+
+ROOT = Path(__file__).parents[2]
+
+SETTINGS = """
+output: {output}
+model:
+  encoder: {{channels: 2, strides: [8, 5, 4, 2], latent_dim: 8, lstm_layers: 0}}
+  quantizer: {{codebook_size: 16}}
+  decoder: {{dim: 16, hidden_dim: 16, layers: 1, residual_blocks: 0, attention: false, group_norm_groups: 4}}
+discriminators: {{periods: [2], period_channels: [2], resolutions: [], dac_periods: [], dac_fft_sizes: []}}
+data: {{train: [{manifest}], validation: [{manifest}], batch_size: 2, crop_s: 0.1, workers: 0}}
+training: {{steps: 4, log_every: 1, validate_every: 2, sample_every: 4, checkpoint_every: 2}}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path, speech_path: Path) -> Path:
+    info = audio_io.info(speech_path)
+    write_manifest(tmp_path / "m.jsonl", [Utterance("u", speech_path, info.num_samples, info.sample_rate)])
+    path = tmp_path / "run.yaml"
+    path.write_text(SETTINGS.format(output=tmp_path / "run", manifest=tmp_path / "m.jsonl"), encoding="utf-8")
+    return path
+
+
+def train(*arguments: str, launcher: tuple[str, ...] = (sys.executable,)) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*launcher, str(ROOT / "recipes" / "train.py"), *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        timeout=200,
+    )
+
+
+def test_trains_stops_and_resumes_under_accelerate(config: Path, tmp_path: Path) -> None:
+    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "1")
+    first = train("--config", str(config), "--stop-at", "2", launcher=launcher)
+    assert first.returncode == 0, first.stderr
+    second = train("--config", str(config), "--resume", launcher=launcher)
+    assert second.returncode == 0, second.stderr
+    assert str(tmp_path / "run" / "best") in second.stdout
+    assert "step 4 train: mel" in second.stderr
+    steps = [
+        entry["step"]
+        for entry in map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+        if entry["kind"] == "train"
+    ]
+    assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["training.stepz=3"], "unknown setting training.stepz; did you mean training.steps?"),
+        (["training.steps=many"], "training.steps='many': input should be a valid integer"),
+        (["data.train=[nowhere.jsonl]"], "nowhere.jsonl: cannot read the manifest"),
+        (["output=/dev/null/run"], "/dev/null/run"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_two(config: Path, tmp_path: Path, arguments: list[str], says: str) -> None:
+    result = train("--config", str(config), *arguments)
+    assert result.returncode == 2
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert says in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_missing_config_is_named(tmp_path: Path) -> None:
+    result = train("--config", str(tmp_path / "none.yaml"))
+    assert result.returncode == 2
+    assert "none.yaml: cannot read the settings" in result.stderr
+    assert "Traceback" not in result.stderr
