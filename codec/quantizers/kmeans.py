@@ -7,6 +7,8 @@ from torch import Tensor
 
 from codec.quantizers.search import half_squared_norms, nearest_codes
 
+CODE_CHUNK = 4096  # centres whose scores are held at once
+
 
 @torch.no_grad()
 def kmeans(points: Tensor, clusters: int, iterations: int, generator: torch.Generator) -> Tensor:
@@ -38,7 +40,7 @@ def kmeans(points: Tensor, clusters: int, iterations: int, generator: torch.Gene
     if clusters > len(points):
         centres[len(points) :] += jitter(clusters - len(points))
     for _ in range(iterations):
-        nearest = nearest_codes(points, [(centres, half_squared_norms(centres))])
+        nearest = nearest_codes(points, ((codes, half_squared_norms(codes)) for codes in centres.split(CODE_CHUNK)))
         sums = torch.zeros_like(centres).index_add_(0, nearest, points)
         counts = torch.bincount(nearest, minlength=clusters)
         empty = counts == 0

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from codec.config import QuantizerConfig
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.kmeans import kmeans
-from codec.quantizers.search import CodeChunk, half_squared_norms, nearest_codes
+from codec.quantizers.search import CodeChunk, full_float32, half_squared_norms, nearest_codes
 
 
 class _Projected(NamedTuple):
@@ -78,10 +78,8 @@ class SimVQ(Quantizer):
 
     def decode(self, tokens: Tensor) -> Tensor:
         """(B, F) -> projected codes (B, D, F)."""
-        if self.training or torch.is_grad_enabled():
-            with torch.autocast(tokens.device.type, enabled=False):
-                return self.projection(self.codebook[tokens]).transpose(1, 2)
-        return self.projected_codebook()[tokens].transpose(1, 2)
+        with torch.autocast(tokens.device.type, enabled=False):
+            return self.projection(self.codebook[tokens]).transpose(1, 2)  # these rows only: most are not asked for
 
     def projected_codebook(self) -> Tensor:
         """C W^T + b, (K, D) float32, without gradient; kept while in eval mode."""
@@ -97,7 +95,7 @@ class SimVQ(Quantizer):
             yield from zip(table.codes.split(self.search_chunk), table.half_norms.split(self.search_chunk), strict=True)
 
     def _project(self, rows: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False), full_float32():
             return F.linear(rows.float(), self.projection.weight.float(), _float(self.projection.bias))
 
     def _project_all(self) -> _Projected:

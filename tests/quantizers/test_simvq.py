@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch.nn import functional as F
 
 from codec.config import QuantizerConfig
+from codec.quantizers.kmeans import CODE_CHUNK, kmeans
 from codec.quantizers.search import QUERY_CHUNK, half_squared_norms, nearest_codes
 from codec.quantizers.simvq import SimVQ, water_level
 from codec.quantizers.usage import CodeUsage
@@ -53,6 +55,35 @@ def test_search_is_float32_inside_autocast() -> None:
         assert torch.equal(quantizer.train().encode(latent), plain)
         half = (latent[0].T @ table.T - half_squared_norms(table)).argmax(dim=1)
     assert not torch.equal(half, plain[0])  # the guard matters: half precision does change the answer here
+
+
+@pytest.fixture
+def low_precision_allowed() -> Iterator[None]:
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_search_is_float32_where_torch_may_do_less(low_precision_allowed: None) -> None:
+    """On processors with bfloat16, as on GPUs with TF32, torch may round the factors of a product."""
+    switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    seen: list[str] = []
+    chunk = torch.randn(4, 3)
+
+    def chunks() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        seen.extend(switch.fp32_precision for switch in switches)
+        yield chunk, half_squared_norms(chunk)
+
+    nearest_codes(chunk, chunks())
+    assert seen == ["ieee", "ieee"]
+    assert [switch.fp32_precision for switch in switches] == ["tf32", "bf16"]
+    assert torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.fp32_precision = "tf32"  # the newer way of saying so, of which torch keeps other books
+    nearest_codes(chunk, chunks())
+    assert seen[2:] == ["ieee", "ieee"]
+    assert torch.backends.cuda.matmul.fp32_precision == "tf32"
 
 
 def test_a_query_that_is_not_a_number_gets_code_zero() -> None:
@@ -125,6 +156,13 @@ def test_decoding_gives_the_projected_rows_in_every_mode() -> None:
         torch.testing.assert_close(quantizer.decode(tokens), expected)
     with torch.inference_mode():
         torch.testing.assert_close(quantizer.decode(tokens), expected)
+
+
+def test_decoding_does_not_project_the_whole_codebook() -> None:
+    quantizer = make(dim=4, codebook_size=65_536).eval()
+    with torch.no_grad(), torch.profiler.profile(profile_memory=True) as profile:
+        quantizer.decode(torch.arange(5).unsqueeze(0))
+    assert max(event.self_cpu_memory_usage for event in profile.key_averages()) < 65_536
 
 
 def test_eval_projects_once_and_training_keeps_nothing() -> None:
@@ -237,6 +275,15 @@ def test_kmeans_start_beats_the_others_and_repeats_itself() -> None:
     again = make(codebook_size=256).eval()
     again.initialize(latents, "kmeans", torch.Generator().manual_seed(0))
     assert torch.equal(again.codebook, quantizer.codebook)
+
+
+def test_kmeans_holds_no_row_of_all_centres() -> None:
+    """At 100,000 centres and 2,000 points it would be 0.8 GB."""
+    points = torch.randn(2_000, 2)
+    with torch.profiler.profile(profile_memory=True) as profile:
+        kmeans(points, 100_000, 1, torch.Generator().manual_seed(0))
+    largest = max(event.self_cpu_memory_usage / max(1, event.count) for event in profile.key_averages())
+    assert largest <= 4 * QUERY_CHUNK * CODE_CHUNK
 
 
 def test_kmeans_start_with_fewer_latents_than_codes() -> None:
