@@ -40,6 +40,7 @@ from codec.evaluation import (
 )
 from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
+from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
 from codec.manifest import read_manifest
 
@@ -94,12 +95,17 @@ def main(
     if state.is_main_process:
         summary = summarize(under_test, outcome, manifest.stem)
         write_report(output, summary)
+        threads = ", one thread each" if state.device.type == "cpu" else ""
+        conditions = f"{state.device.type}, processes: {state.num_processes}{threads}"
+        write_speed(output, outcome.speed, conditions)
         table = Table("metric", title=f"{under_test.name} on {manifest.stem}")
         for heading in ("mean", "95 % interval", "mean over speakers", "scored", "failed"):
             table.add_column(heading, justify="right")
         for row in metric_rows(summary):
             table.add_row(*row)
         console.print(table)
+        if outcome.speed.utterances:
+            console.print(outcome.speed.line(conditions), highlight=False, soft_wrap=True)
         console.print(f"{output / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
     state.destroy_process_group()
 

@@ -1,9 +1,9 @@
-"""PESQ, wide-band (ITU-T P.862.2), by the ``pesq`` package."""
+"""PESQ, wide-band (ITU-T P.862.2) and narrow-band (P.862), by the ``pesq`` package."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pesq import NoUtterancesError, PesqError, pesq
 from torch import Tensor
@@ -13,29 +13,46 @@ from codec.evaluation.metric import Metric, MetricError, Value, require_sound
 SHORTEST_S = 0.25  # below it the reference program refuses
 
 
-class WideBandPESQ(Metric):
-    """Mean opinion score, listening quality objective, about 1.04 to 4.64.
+class _PESQ(Metric):
+    """Mean opinion score, listening quality objective.
 
     Fails where the program has an error code for it. Averaged as if they were scores, those codes (-7 to -1) are what
     makes published means incomparable.
     """
 
-    name: ClassVar[str] = "pesq"
-    values: ClassVar[Mapping[str, Value]] = {"pesq_wb": Value("PESQ-WB", "higher")}
-    sample_rate: ClassVar[int] = 16_000
+    sample_rate: ClassVar[int]
+    mode: ClassVar[Literal["wb", "nb"]]
 
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
         require_sound(reference, degraded, self.sample_rate, SHORTEST_S)
         try:
-            value = pesq(self.sample_rate, reference.numpy(), degraded.numpy(), "wb")
+            value = pesq(self.sample_rate, reference.numpy(), degraded.numpy(), self.mode)
         except NoUtterancesError:
             raise MetricError("PESQ finds no utterance") from None
         except PesqError as error:
             raise MetricError(f"PESQ: {_text(error)}") from None
         except ValueError:  # a NaN inside the program: one side is all but silent
             raise MetricError("PESQ gives no number") from None
-        return {"pesq_wb": float(value)}
+        return {f"pesq_{self.mode}": float(value)}
+
+
+class WideBandPESQ(_PESQ):
+    """Of 50 to 7000 Hz; about 1.04 to 4.64."""
+
+    name: ClassVar[str] = "pesq"
+    values: ClassVar[Mapping[str, Value]] = {"pesq_wb": Value("PESQ-WB", "higher")}
+    sample_rate: ClassVar[int] = 16_000
+    mode: ClassVar[Literal["wb", "nb"]] = "wb"
+
+
+class NarrowBandPESQ(_PESQ):
+    """Of the telephone band, 300 to 3400 Hz; about 1.02 to 4.55."""
+
+    name: ClassVar[str] = "pesq-nb"
+    values: ClassVar[Mapping[str, Value]] = {"pesq_nb": Value("PESQ-NB", "higher")}
+    sample_rate: ClassVar[int] = 8_000
+    mode: ClassVar[Literal["wb", "nb"]] = "nb"
 
 
 def _text(error: PesqError) -> str:

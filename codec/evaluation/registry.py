@@ -12,9 +12,11 @@ import torch
 from codec.errors import CodecError
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.metric import Metric
-from codec.evaluation.pesq import WideBandPESQ
+from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
 from codec.evaluation.pitch import VoicingAndPitch
-from codec.evaluation.stoi import STOI
+from codec.evaluation.si_sdr import SISDR
+from codec.evaluation.stft import MultiResolutionSTFT
+from codec.evaluation.stoi import ESTOI, STOI
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,15 @@ class MetricOptions:
 # In the order of the report.
 METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
     WideBandPESQ.name: lambda options: WideBandPESQ(),
+    NarrowBandPESQ.name: lambda options: NarrowBandPESQ(),
     STOI.name: lambda options: STOI(options.sample_rate),
+    ESTOI.name: lambda options: ESTOI(options.sample_rate),
     VoicingAndPitch.name: lambda options: VoicingAndPitch(
         options.device, options.cache / "pitch" if options.cache else None
     ),
     LogMelDistance.name: lambda options: LogMelDistance(),
+    MultiResolutionSTFT.name: lambda options: MultiResolutionSTFT(),
+    SISDR.name: lambda options: SISDR(options.sample_rate),
 }
 
 

@@ -7,12 +7,13 @@ import heapq
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -20,6 +21,7 @@ from codec import audio as audio_io
 from codec.errors import CodecError
 from codec.evaluation.metric import Metric, MetricError, Trim
 from codec.evaluation.records import Record, Store, is_complete
+from codec.evaluation.speed import Speed
 from codec.evaluation.systems import System
 from codec.manifest import Utterance
 
@@ -37,6 +39,7 @@ class Outcome:
     records: dict[str, Record]  # by id, sorted
     metrics: list[Metric]  # that could be computed
     unavailable: dict[str, str]  # metric -> why not, and what to do
+    speed: Speed = field(default_factory=Speed)  # of what was reconstructed in this run
 
 
 def evaluate(
@@ -83,13 +86,14 @@ def evaluate(
     # All have read what is done before any makes a part.
     state.wait_for_everyone()
     audio_folder = store.folder / AUDIO_FOLDER if save_audio else None
+    speed = Speed()
     if progress:
         progress(0, len(mine))
     if mine:
         with store.part(state.process_index) as part:
             for count, utterance in enumerate(mine, 1):
                 missing = [m for m in metrics if not is_complete(done.get(utterance.id), m.values)]
-                part.add(score_utterance(system, utterance, missing, audio_folder))
+                part.add(score_utterance(system, utterance, missing, audio_folder, speed))
                 if progress:
                     progress(count, len(mine))
     state.wait_for_everyone()
@@ -98,7 +102,7 @@ def evaluate(
     state.wait_for_everyone()
     wanted = {utterance.id for utterance in utterances}
     records = {id_: record for id_, record in store.records().items() if id_ in wanted}
-    return Outcome(records, metrics, unavailable)
+    return Outcome(records, metrics, unavailable, sum(gather_object([speed]), Speed()))
 
 
 def share(utterances: Sequence[Utterance], process: int, processes: int) -> list[Utterance]:
@@ -114,9 +118,21 @@ def share(utterances: Sequence[Utterance], process: int, processes: int) -> list
 
 
 def score_utterance(
-    system: System, utterance: Utterance, metrics: Sequence[Metric], audio_folder: Path | None = None
+    system: System,
+    utterance: Utterance,
+    metrics: Sequence[Metric],
+    audio_folder: Path | None = None,
+    speed: Speed | None = None,
 ) -> Record:
-    """Reconstruct and score one utterance; whatever fails is in the record with its reason."""
+    """Reconstruct and score one utterance; whatever fails is in the record with its reason.
+
+    Args:
+        system: under test.
+        utterance: to reconstruct.
+        metrics: to compute.
+        audio_folder: for ``ID.wav``; None keeps nothing.
+        speed: where the times are counted.
+    """
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
     try:
         reference = audio_io.load(utterance.path, system.sample_rate)
@@ -128,6 +144,8 @@ def score_utterance(
     if reconstruction.tokens is not None:
         record.tokens = reconstruction.tokens.tolist()
     record.file_bytes = reconstruction.file_bytes
+    if speed is not None:
+        speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio)

@@ -13,7 +13,12 @@ def test_names_come_once_in_the_order_of_the_report() -> None:
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("peqs", "did you mean pesq"), ("STOI", "did you mean stoi"), ("zzz", "known metrics are pesq, stoi, f1, mel")],
+    [
+        ("peqs", "did you mean pesq"),
+        ("STOI", "did you mean stoi"),
+        ("si_sdr", "did you mean si-sdr"),
+        ("zzz", "known metrics are pesq, pesq-nb, stoi, estoi, f1, mel"),
+    ],
 )
 def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(CodecError, match=hint):
@@ -33,4 +38,4 @@ def test_every_metric_declares_itself() -> None:
     for metric in metrics:
         assert metric.unavailable() is None
         assert metric.trim == "reference" and metric.needs_reference
-        assert metric.sample_rate in (None, 16_000, 24_000)
+        assert metric.sample_rate in (None, 8_000, 16_000, 24_000)

@@ -12,8 +12,8 @@ from torch import Tensor
 from codec.config import LossConfig
 from codec.evaluation import Metric, MetricError
 from codec.evaluation.mel import LogMelDistance
-from codec.evaluation.pesq import WideBandPESQ
-from codec.evaluation.stoi import STOI
+from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
+from codec.evaluation.stoi import ESTOI, STOI
 from codec.training.losses import MelLoss
 
 
@@ -25,20 +25,25 @@ def cypesq_code(audio: Tensor) -> float:
     return pesq(16_000, audio.numpy(), audio.numpy(), "wb", on_error=PesqError.RETURN_VALUES)
 
 
-def test_pesq_agrees_with_the_library(clips: list[Tensor]) -> None:
+@pytest.mark.parametrize(("metric", "mode"), [(WideBandPESQ(), "wb"), (NarrowBandPESQ(), "nb")])
+def test_pesq_agrees_with_the_library(metric: Metric, mode: str, clips: list[Tensor]) -> None:
     scores = []
     for reference, degraded in pairs(clips):
-        score = WideBandPESQ().score(reference, degraded)["pesq_wb"]
-        assert score == pesq(16_000, reference.numpy(), degraded.numpy(), "wb")
+        score = metric.score(reference, degraded)[f"pesq_{mode}"]
+        assert score == pesq(metric.sample_rate, reference.numpy(), degraded.numpy(), mode)
         scores.append(score)
-    assert min(scores) < 1.5 < max(scores)
+    assert min(scores) < 2 < max(scores)
 
 
 def test_stoi_agrees_with_the_library(clips: list[Tensor]) -> None:
     for reference, degraded in pairs(clips):
-        score = STOI(RATE).score(reference, degraded)["stoi"]
-        assert score == stoi(reference.numpy(), degraded.numpy(), RATE, extended=False)
-        assert 0.3 < score < 1
+        for metric, extended in ((STOI(RATE), False), (ESTOI(RATE), True)):
+            score = metric.score(reference, degraded)[metric.name]
+            expected = stoi(reference.numpy(), degraded.numpy(), RATE, extended=extended)
+            assert score == pytest.approx(expected, abs=1e-12)  # the extended one adds noise of 1e-16
+            assert score == metric.score(reference, degraded)[metric.name]  # the same noise every time here
+            assert 0.2 < score < 1
+        assert ESTOI(RATE).score(reference, degraded)["estoi"] < STOI(RATE).score(reference, degraded)["stoi"]
 
 
 def test_mel_distance_is_the_training_term(clips: list[Tensor]) -> None:
@@ -54,7 +59,10 @@ def test_equal_signals(clips: list[Tensor]) -> None:
     assert WideBandPESQ().score(clips[0], clips[0])["pesq_wb"] == pytest.approx(4.644, abs=1e-3)
 
 
-@pytest.mark.parametrize(("metric", "shortest"), [(WideBandPESQ(), 4000), (STOI(16_000), 6400)])
+@pytest.mark.parametrize(
+    ("metric", "shortest"),
+    [(WideBandPESQ(), 4000), (NarrowBandPESQ(), 2000), (STOI(16_000), 6400), (ESTOI(16_000), 6400)],
+)
 def test_short_and_silent_pairs_fail_by_name(metric: Metric, shortest: int, clips: list[Tensor]) -> None:
     clip = clips[0][:16_000]
     with pytest.raises(MetricError, match="shorter than 0"):
