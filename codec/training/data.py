@@ -6,6 +6,7 @@ another number of processes therefore changes nothing: a run is a walk along n.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
         multiprocessing_context="spawn" if workers else None,  # forking a process with threads can hang
+        worker_init_fn=_outlive_one_sigterm,
         generator=torch.Generator(),  # else it draws from the global one, and a resumed run would drop out otherwise
     )
     try:
@@ -94,6 +96,14 @@ def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin
     except CodecError as error:
         # From a worker, the message is a whole traceback that ends with ours.
         raise CodecError(str(error).strip().splitlines()[-1].removeprefix("codec.errors.CodecError: ")) from None
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """A preempted job's signal reaches every process of it, and the step under way still wants its batches.
+
+    The second signal, with which Python ends what is left of its workers, is obeyed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
 def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: DataConfig) -> list[Tensor]:

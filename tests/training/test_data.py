@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import multiprocessing
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +100,15 @@ def test_workers_change_nothing(utterances: list[Utterance]) -> None:
     shared = list(crop_loader(data, sampler, 2, pin_memory=False))
     assert [batch.shape for batch in alone] == [(4, 1, 2400)] * 3
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_workers_outlive_the_signal_that_preempts_a_job(utterances: list[Utterance]) -> None:
+    batches = crop_loader(dataset(utterances), StepSampler(4, 0, 20), 1, pin_memory=False)
+    next(batches)
+    for worker in multiprocessing.active_children():
+        worker.terminate()  # SIGTERM
+        time.sleep(0.5)
+    assert len(list(batches)) == 19
 
 
 @pytest.mark.parametrize("workers", [0, 1])
