@@ -299,6 +299,7 @@ class Trainer:
         """What the models, optimisers and random generators do not hold."""
         return {
             "next_step": self.next_step,
+            "warmup_steps": self.warmup_steps,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
             "latent_variance": self.latent_variance,
@@ -312,6 +313,8 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave."""
         self.next_step, self.elapsed_s, self.best = state["next_step"], state["elapsed_s"], state["best"]
+        # A share of other steps than at the start would bring a warm-up back that is over, and set the codebook anew.
+        self.warmup_steps = state["warmup_steps"]
         device = self.accelerator.device
         self.bad_steps, self.bad_streak, self.worst_streak = (
             state[name].to(device) for name in ("bad_steps", "bad_streak", "worst_streak")

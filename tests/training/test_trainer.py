@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from codec import Codec, CodecError, RunConfig
 from codec.training.losses import generator_terms
@@ -130,6 +131,31 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
     trainer.step([next(batches)])
     assert (int(trainer.bad_steps), int(trainer.bad_streak), int(trainer.worst_streak)) == (1, 0, 1)
     assert not torch.equal(before["codec.decoder.head.out.bias"], trainer.plain_codec.decoder.head.out.bias)
+
+
+class _Operations(TorchDispatchMode):
+    """Names of the operations that run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_does_not_wait_for_the_device(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    """None of the operations that read a value back to the host, or whose result's size depends on values."""
+    trainer = make_trainer(make_config(training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}))
+    trainer.codec.train()
+    batches = trainer._batches(0, 2)
+    trainer.step([next(batches)])
+    with _Operations() as operations:
+        trainer.step([next(batches)])
+    waiting = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount", "_unique2"}
+    assert operations.names & waiting == set()
+    assert {"convolution_backward", "_fused_adamw_", "index_add_"} <= operations.names  # it saw the whole step
 
 
 def test_a_run_of_bad_steps_stops_with_advice(
@@ -272,6 +298,13 @@ def test_a_resumed_run_keeps_its_model(make_config: MakeConfig, make_trainer: Ma
     longer = make_trainer(make_config(training={"steps": 4}), resume=True)
     longer.fit()
     assert longer.next_step == 4
+
+
+def test_a_longer_run_does_not_go_back_to_warming_up(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    make_trainer(make_config()).fit()
+    longer = make_trainer(make_config(training={"steps": 48}), resume=True)  # a third of which would be 16 steps
+    longer.fit(stop_at=18)
+    assert [entry["step"] for entry in lines(longer.run) if entry["kind"] == "switch"] == [4]
 
 
 def test_missing_manifest_and_unshareable_batch_are_named_before_anything_is_written(
