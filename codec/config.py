@@ -52,6 +52,12 @@ class EncoderConfig(Settings):
     # learning rate, cannot follow.
     unit_norm: bool = False
 
+    @model_validator(mode="after")
+    def _residual_units_have_channels(self) -> Self:
+        if self.channels < self.compress:
+            raise ValueError(f"encoder.channels={self.channels} must be at least encoder.compress={self.compress}")
+        return self
+
 
 class QuantizerConfig(Settings):
     """SimVQ bottleneck (arXiv 2411.02038)."""
@@ -126,6 +132,15 @@ class DiscriminatorConfig(Settings):
     dac_fft_sizes: tuple[Positive, ...] = (2048, 1024, 512)
     dac_channels: Positive = 32
 
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        for n_fft, _, window in self.resolutions:
+            if window > n_fft:
+                raise ValueError(
+                    f"discriminators.resolutions: a window of {window} is longer than its n_fft of {n_fft}"
+                )
+        return self
+
 
 class MelScale(Settings):
     """One resolution of the mel loss."""
@@ -166,6 +181,12 @@ class DataConfig(Settings):
     validation_crop_s: PositiveFloat = 3.0
     validation_crops: Positive = 32
     workers: NonNegative = 2  # loader processes for each training process
+
+    @model_validator(mode="after")
+    def _gains_are_a_range(self) -> Self:
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"data.gain_db={list(self.gain_db)}: expected the lower one first")
+        return self
 
 
 class OptimizerConfig(Settings):
@@ -230,13 +251,32 @@ class RunConfig(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
 
+    @model_validator(mode="after")
+    def _crops_hold_the_transforms(self) -> Self:
+        mel = max(scale.n_fft for scale in self.losses.mel_scales)
+        sizes = (mel, *(n_fft for n_fft, _, _ in self.discriminators.resolutions), *self.discriminators.dac_fft_sizes)
+        pictures = 1024  # n_fft of the spectrograms in TensorBoard
+        for name, n_fft in (("crop_s", max(sizes)), ("validation_crop_s", max(mel, pictures))):
+            seconds = getattr(self.data, name)
+            if round(seconds * self.model.sample_rate) <= n_fft // 2:
+                least = n_fft / self.model.sample_rate
+                raise ValueError(f"data.{name}={seconds} is too short for an n_fft of {n_fft}; try {least:.2f} or more")
+        return self
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Exactly the published sizes: 71,952,898 trainable parameters.
     "reference": {},
     # A few million parameters. The high-rate layers are two thirds of a CPU step, so the wide strides come first.
     "tiny": {
-        "encoder": {"channels": 16, "strides": [8, 5, 4, 2], "latent_dim": 128, "lstm_layers": 1, "init_gain": 1.3, "unit_norm": True},
+        "encoder": {
+            "channels": 16,
+            "strides": [8, 5, 4, 2],
+            "latent_dim": 128,
+            "lstm_layers": 1,
+            "init_gain": 1.3,
+            "unit_norm": True,
+        },
         "decoder": {"dim": 192, "hidden_dim": 576, "layers": 6, "residual_blocks": 1, "dropout": 0.0},
     },
 }
@@ -304,7 +344,7 @@ def preset(name: str) -> ModelConfig:
 
 
 def _preset(name: Any) -> dict[str, Any]:
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise CodecError(f"model.preset={name!r} is not known; presets are {', '.join(PRESETS)}")
     return PRESETS[name]
 
