@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import yaml
 from accelerate import Accelerator
 
-from codec.config import RunConfig, build, dump_yaml
+from codec.config import RunConfig, dump_yaml, load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
 
@@ -32,8 +31,9 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, keep: int) -
     """Write ``checkpoints/step_N`` beside its place and rename it; then drop all but the newest ``keep``."""
     folder = run / "checkpoints" / f"step_{step}"
     temporary = folder.with_name(f".step_{step}.part")
-    if accelerator.is_main_process and temporary.exists():
-        shutil.rmtree(temporary)
+    if accelerator.is_main_process:
+        for left in folder.parent.glob(".step_*.part"):  # by a killed run, at this step or another
+            shutil.rmtree(left)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
@@ -50,7 +50,7 @@ def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) 
     """Check a run folder before training; returns the checkpoint to load, if any.
 
     Raises:
-        CodecError: a run that would be overwritten, nothing to resume, or settings that contradict it.
+        CodecError: a run that would be overwritten, or settings that contradict the one to resume.
     """
     checkpoints = find_checkpoints(run)
     if checkpoints and not resume:
@@ -63,10 +63,7 @@ def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) 
 
 
 def _check_unchanged(path: Path, config: RunConfig) -> None:
-    try:
-        before = build(RunConfig, yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
-        raise CodecError(f"{path}: cannot read the run's settings ({error.strerror}); restore the file") from None
+    before = load_run_config(path)
     for section in FIXED_SECTIONS:
         difference = _first_difference(
             getattr(before, section).model_dump(), getattr(config, section).model_dump(), section

@@ -84,13 +84,14 @@ def test_losing_the_steps_after_a_checkpoint_changes_nothing(
     killed.fit(stop_at=6)
     with (killed.run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "kind": "train", "loss/mel": 99}\n{"step": 10, "ki')
-    (killed.run / "checkpoints" / ".step_8.part").mkdir()  # half-written
+    (killed.run / "checkpoints" / ".step_7.part").mkdir()  # half-written
     resumed = make_trainer(config, resume=True)
     resumed.fit()
     undisturbed = make_trainer(make_config("one"))
     undisturbed.fit()
     assert_same(weights(undisturbed), weights(resumed))
     assert lines(resumed.run) == lines(undisturbed.run)
+    assert sorted(path.name for path in (resumed.run / "checkpoints").iterdir()) == ["step_12", "step_6"]
 
 
 def test_sigterm_ends_with_a_checkpoint(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
@@ -298,6 +299,14 @@ def test_a_resumed_run_keeps_its_model(make_config: MakeConfig, make_trainer: Ma
     longer = make_trainer(make_config(training={"steps": 4}), resume=True)
     longer.fit()
     assert longer.next_step == 4
+
+
+def test_damaged_settings_of_a_run_are_named(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(make_config(training={"steps": 2}))
+    trainer.fit()
+    (trainer.run / "config.yaml").write_text("model: [")
+    with pytest.raises(CodecError, match=r"config\.yaml: not a YAML file"):
+        make_trainer(trainer.config, resume=True)
 
 
 def test_a_longer_run_does_not_go_back_to_warming_up(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
