@@ -21,7 +21,7 @@ def half_squared_norms(codes: Tensor) -> Tensor:
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Matrix products in full float32, also where the caller allows TF32 or bfloat16 for those of the network."""
-    switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+    switches = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [switch.fp32_precision for switch in switches]
     try:
         overall = torch.get_float32_matmul_precision()
