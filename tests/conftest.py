@@ -17,7 +17,8 @@ CORPUS = Path(__file__).parents[1] / "egs" / "mini" / "corpus"
 TINY = build(
     ModelConfig,
     {
-        "encoder": {"channels": 4, "strides": [8, 5, 4, 2], "latent_dim": 16, "lstm_layers": 1},
+        # Without the gain the untrained encoder would use one or two codes, and no test would notice wrong tokens.
+        "encoder": {"channels": 4, "strides": [8, 5, 4, 2], "latent_dim": 16, "lstm_layers": 1, "init_gain": 1.3},
         "quantizer": {"codebook_size": 64},
         "decoder": {
             "dim": 32,

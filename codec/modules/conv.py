@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
+
+
+@dataclass
+class Conv1dState:
+    """What a convolution keeps of a signal that comes in chunks."""
+
+    held: Tensor | None = None  # (B, C_in, n): the last inputs, behind the left padding once that is known
+    first: int = 0  # column of ``held`` where the next window begins
+    started: bool = False  # the left padding, which reflects the first inputs, is known
+    num_inputs: int = 0
 
 
 class Conv1d(nn.Module):
@@ -20,7 +33,7 @@ class Conv1d(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = parametrizations.weight_norm(nn.Conv1d(in_channels, out_channels, kernel_size, stride))
-        self.stride = stride
+        self.kernel_size, self.stride = kernel_size, stride
         fixed = kernel_size - stride
         self.pad_right = 0 if causal else fixed // 2
         self.pad_left = fixed - self.pad_right
@@ -29,6 +42,43 @@ class Conv1d(nn.Module):
         """(B, C_in, T) -> (B, C_out, ceil(T / stride))."""
         to_whole_stride = -x.shape[-1] % self.stride
         return self.conv(pad_reflect(x, self.pad_left, self.pad_right + to_whole_stride))
+
+    def step(self, x: Tensor, state: Conv1dState, *, last: bool = False) -> Tensor:
+        """The outputs that the next inputs complete; over all chunks, those of :meth:`forward` on the whole signal.
+
+        Args:
+            x: (B, C_in, n) of any n, 0 included.
+            state: of this signal; changed.
+            last: nothing follows. The signal must not be empty.
+
+        Returns:
+            (B, C_out, m), m from 0 on.
+        """
+        held = x if state.held is None else torch.cat([state.held, x], dim=-1)
+        state.num_inputs += x.shape[-1]
+        to_whole_stride = -state.num_inputs % self.stride
+        if not state.started:
+            # Both reflections need inputs beside them. A signal that ends before it has so many is done in one pass.
+            if held.shape[-1] <= max(self.pad_left, self.pad_right + self.stride - 1):
+                state.held = held
+                return self(held) if last else self._nothing(held)
+            held = pad_reflect(held, self.pad_left, 0)
+            state.started = True
+        if last:
+            right = self.pad_right + to_whole_stride
+            held = torch.cat([held, held[..., held.shape[-1] - right - 1 : -1].flip(-1)], dim=-1)
+        windows = max(0, (held.shape[-1] - state.first - self.kernel_size) // self.stride + 1)
+        after = state.first + windows * self.stride
+        stop = after + self.kernel_size - self.stride
+        out = self.conv(held[..., state.first : stop]) if windows else self._nothing(held)
+        # The reflection at the end reaches back further than the next window where the kernel is shorter than that.
+        dropped = max(0, min(after, held.shape[-1] - self.pad_right - self.stride))
+        # A copy: a view would keep the whole chunk alive.
+        state.held, state.first = held[..., dropped:].clone(), after - dropped
+        return out
+
+    def _nothing(self, x: Tensor) -> Tensor:
+        return x.new_empty(x.shape[0], self.conv.out_channels, 0)
 
 
 def pad_reflect(x: Tensor, left: int, right: int) -> Tensor:

@@ -1,15 +1,30 @@
-"""SEANet encoder: waveform to latents (EnCodec, arXiv 2210.13438; SimVQ uses it causal)."""
+"""SEANet encoder: waveform to latents (EnCodec, arXiv 2210.13438; SimVQ uses it causal).
+
+Every part has two ways to run: ``forward`` on a whole signal, and ``step`` on one that comes in chunks, with a state
+that holds what later outputs still need. Over all chunks the outputs of ``step`` are those of ``forward`` up to
+rounding, start and end included.
+"""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.config import EncoderConfig
-from codec.modules.conv import Conv1d
+from codec.modules.conv import Conv1d, Conv1dState
+
+
+@dataclass
+class ResidualUnitState:
+    """Of both branches, and the shortcut's outputs that the slower block has not reached yet."""
+
+    block: list[Conv1dState]
+    shortcut: Conv1dState = field(default_factory=Conv1dState)
+    waiting: Tensor | None = None  # (B, C, n)
 
 
 class ResidualUnit(nn.Module):
@@ -30,6 +45,30 @@ class ResidualUnit(nn.Module):
         """(B, C, T) -> (B, C, T)."""
         return self.shortcut(x) + self.block(x)
 
+    def initial_state(self) -> ResidualUnitState:
+        """Before the first chunk."""
+        return ResidualUnitState([Conv1dState() for layer in self.block if isinstance(layer, Conv1d)])
+
+    def step(self, x: Tensor, state: ResidualUnitState, *, last: bool = False) -> Tensor:
+        """(B, C, n) -> (B, C, m): the outputs that these inputs complete."""
+        shortcut = self.shortcut.step(x, state.shortcut, last=last)
+        if state.waiting is not None:
+            shortcut = torch.cat([state.waiting, shortcut], dim=-1)
+        states = iter(state.block)
+        for layer in self.block:
+            x = layer.step(x, next(states), last=last) if isinstance(layer, Conv1d) else layer(x)
+        m = x.shape[-1]
+        state.waiting = shortcut[..., m:].clone()
+        return shortcut[..., :m] + x
+
+
+@dataclass
+class StageState:
+    """Of the residual units and of the strided convolution."""
+
+    units: list[ResidualUnitState]
+    downsample: Conv1dState = field(default_factory=Conv1dState)
+
 
 class Stage(nn.Module):
     """Residual units, then a strided convolution that doubles the channels."""
@@ -49,6 +88,24 @@ class Stage(nn.Module):
         """(B, C, T) -> (B, 2C, ceil(T / stride))."""
         return self.downsample(self.activation(self.units(x)))
 
+    def initial_state(self) -> StageState:
+        """Before the first chunk."""
+        return StageState([unit.initial_state() for unit in self.units if isinstance(unit, ResidualUnit)])
+
+    def step(self, x: Tensor, state: StageState, *, last: bool = False) -> Tensor:
+        """(B, C, n) -> (B, 2C, m): the outputs that these inputs complete."""
+        for unit, unit_state in zip(self.units, state.units, strict=True):
+            assert isinstance(unit, ResidualUnit)
+            x = unit.step(x, unit_state, last=last)
+        return self.downsample.step(self.activation(x), state.downsample, last=last)
+
+
+@dataclass
+class LSTMState:
+    """Hidden and cell state of all layers, (layers, B, C) each; None before the first frame."""
+
+    memory: tuple[Tensor, Tensor] | None = None
+
 
 class ResidualLSTM(nn.Module):
     """Unidirectional LSTM over frames, added to its input."""
@@ -59,8 +116,24 @@ class ResidualLSTM(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, F) -> (B, C, F)."""
-        out, _ = self.lstm(x.transpose(1, 2))
+        return self.step(x, LSTMState())
+
+    def step(self, x: Tensor, state: LSTMState) -> Tensor:
+        """(B, C, n) -> (B, C, n), n from 0 on; every input completes its own output."""
+        if x.shape[-1] == 0:  # the LSTM takes no empty sequence
+            return x
+        out, state.memory = self.lstm(x.transpose(1, 2), state.memory)
         return x + out.transpose(1, 2)
+
+
+@dataclass
+class EncoderState:
+    """Of every part of the encoder."""
+
+    stages: list[StageState]
+    stem: Conv1dState = field(default_factory=Conv1dState)
+    lstm: LSTMState = field(default_factory=LSTMState)
+    out: Conv1dState = field(default_factory=Conv1dState)
 
 
 class SEANetEncoder(nn.Module):
@@ -91,6 +164,25 @@ class SEANetEncoder(nn.Module):
     def forward(self, audio: Tensor) -> Tensor:
         """(B, 1, T) -> (B, D, F)."""
         latent = self.out(self.activation(self.lstm(self.stages(self.stem(audio)))))
+        return F.normalize(latent, dim=1) if self.unit_norm else latent
+
+    def initial_state(self) -> EncoderState:
+        """Before the first chunk."""
+        return EncoderState([stage.initial_state() for stage in self.stages if isinstance(stage, Stage)])
+
+    def step(self, audio: Tensor, state: EncoderState, *, last: bool = False) -> Tensor:
+        """(B, 1, n) -> (B, D, m): the latents that these samples complete. With ``last``, all that are left.
+
+        A causal encoder gives the first latents when it has seen the start-up padding's samples (reference sizes:
+        2,240), and from then on one for each whole hop. Any other lags by what its layers see ahead.
+        """
+        x = self.stem.step(audio, state.stem, last=last)
+        for stage, stage_state in zip(self.stages, state.stages, strict=True):
+            assert isinstance(stage, Stage)
+            x = stage.step(x, stage_state, last=last)
+        if isinstance(self.lstm, ResidualLSTM):
+            x = self.lstm.step(x, state.lstm)
+        latent = self.out.step(self.activation(x), state.out, last=last)
         return F.normalize(latent, dim=1) if self.unit_norm else latent
 
 
