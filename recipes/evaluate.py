@@ -31,6 +31,7 @@ from codec.errors import CodecError
 from codec.evaluation import (
     METRICS,
     MetricOptions,
+    Protocol,
     SystemOptions,
     build_metrics,
     build_system,
@@ -60,6 +61,9 @@ def main(
     files: Annotated[Path | None, typer.Option(help="The same as --system files:DIR.")] = None,
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="The same as --system ground-truth.")] = False,
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(METRICS),
+    protocol: Annotated[
+        Protocol, typer.Option(help="strict, or published: the authors' script with its flaws, to meet their tables.")
+    ] = Protocol.STRICT,
     sample_rate: Annotated[int, typer.Option(min=1, help="Hz at which all but models are compared.")] = 24_000,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     save_audio: Annotated[bool, typer.Option("--save-audio", help="Keep the reconstructions in OUTPUT/audio.")] = False,
@@ -76,8 +80,8 @@ def main(
     if state.device.type == "cpu":
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
-    under_test = build_system(spec, SystemOptions(sample_rate, state.device))
-    options = MetricOptions(under_test.sample_rate, state.device, cache.expanduser())
+    under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
+    options = MetricOptions(under_test.sample_rate, state.device, protocol, cache.expanduser())
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=progress_console, disable=not state.is_main_process) as bars:
         share = "scoring" if state.num_processes == 1 else f"scoring, share of process 1 of {state.num_processes}"
@@ -87,6 +91,7 @@ def main(
             utterances,
             build_metrics(names, options),
             output,
+            protocol=protocol,
             state=state,
             save_audio=save_audio,
             overwrite=overwrite,

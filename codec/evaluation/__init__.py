@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from codec.evaluation.metric import Metric, MetricError, Value
+from codec.evaluation.protocol import Protocol
 from codec.evaluation.registry import METRICS, MetricOptions, build_metrics
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome, evaluate, score_utterance
@@ -18,6 +19,7 @@ __all__ = [
     "MetricOptions",
     "ModelSystem",
     "Outcome",
+    "Protocol",
     "ReconstructedFiles",
     "Reconstruction",
     "System",

@@ -14,7 +14,7 @@ from codec.errors import CodecError
 # Below half a step of 16 bits there is nothing to hear and nothing to compare.
 SILENT_PEAK = 2.0**-16
 
-Trim = Literal["reference", "none"]
+Trim = Literal["reference", "shorter", "none"]
 
 
 class MetricError(CodecError):
@@ -48,8 +48,9 @@ class Metric(ABC):
     name: ClassVar[str]  # what --metrics takes
     values: ClassVar[Mapping[str, Value]]  # every key that score() gives
     sample_rate: ClassVar[int | None] = None  # Hz; None: the system's own
-    # reference: the reconstruction is cut, or filled with zeros, to the reference's length; none: left as it is.
-    trim: ClassVar[Trim] = "reference"
+    # reference: the reconstruction is cut, or filled with zeros, to the reference's length; none: left as it is;
+    # shorter: both are cut to the shorter one, after resampling (the published protocol's, in place of "reference").
+    trim: Trim = "reference"
     needs_reference: ClassVar[bool] = True
 
     def unavailable(self) -> str | None:
@@ -62,7 +63,7 @@ class Metric(ABC):
 
         Args:
             reference: (T,) float32 in [-1, 1]; to be ignored where ``needs_reference`` is False.
-            degraded: (T',) float32; T' = T where ``trim`` is ``reference``.
+            degraded: (T',) float32; T' = T unless ``trim`` is ``none``.
 
         Returns:
             A finite number for every key of ``values``.

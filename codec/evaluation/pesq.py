@@ -23,8 +23,16 @@ class _PESQ(Metric):
     sample_rate: ClassVar[int]
     mode: ClassVar[Literal["wb", "nb"]]
 
+    def __init__(self, error_codes: bool = False) -> None:
+        """``error_codes``: give the program's error codes as scores, as the published protocol does."""
+        self._error_codes = error_codes
+
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
+        if self._error_codes:
+            on_error = PesqError.RETURN_VALUES
+            value = pesq(self.sample_rate, reference.numpy(), degraded.numpy(), self.mode, on_error=on_error)
+            return {f"pesq_{self.mode}": float(value)}
         require_sound(reference, degraded, self.sample_rate, SHORTEST_S)
         try:
             value = pesq(self.sample_rate, reference.numpy(), degraded.numpy(), self.mode)

@@ -59,6 +59,7 @@ class VoicingAndPitch(Metric):
     Args:
         device: of the network.
         cache: folder shared by all evaluations; None keeps nothing.
+        undefined_f1: leave out F1 where no frame is voiced in both, as the published protocol does.
     """
 
     name: ClassVar[str] = "f1"
@@ -69,7 +70,10 @@ class VoicingAndPitch(Metric):
     }
     sample_rate: ClassVar[int] = torchcrepe.SAMPLE_RATE
 
-    def __init__(self, device: torch.device | str = "cpu", cache: Path | None = None) -> None:
+    def __init__(
+        self, device: torch.device | str = "cpu", cache: Path | None = None, undefined_f1: bool = False
+    ) -> None:
+        self._undefined_f1 = undefined_f1
         self._device = torch.device(device)
         self._cache = cache
 
@@ -86,6 +90,8 @@ class VoicingAndPitch(Metric):
             raise MetricError("no voiced frames", scores)
         scores["vuv_f1"] = 2 * both / either  # 2 TP / (2 TP + FP + FN)
         if both == 0:
+            if self._undefined_f1:
+                del scores["vuv_f1"]
             raise MetricError("no frame is voiced in both", scores)
         common = true.voiced & found.voiced
         cents = torchcrepe.CENTS_PER_BIN * (true.bins[common].astype(np.float64) - found.bins[common])

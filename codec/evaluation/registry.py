@@ -14,6 +14,7 @@ from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.metric import Metric
 from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
 from codec.evaluation.pitch import VoicingAndPitch
+from codec.evaluation.protocol import Protocol
 from codec.evaluation.si_sdr import SISDR
 from codec.evaluation.stft import MultiResolutionSTFT
 from codec.evaluation.stoi import ESTOI, STOI
@@ -25,17 +26,18 @@ class MetricOptions:
 
     sample_rate: int  # Hz, of the system
     device: torch.device | str = "cpu"
+    protocol: Protocol = Protocol.STRICT
     cache: Path | None = None  # folder for what depends on the references alone
 
 
 # In the order of the report.
 METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
-    WideBandPESQ.name: lambda options: WideBandPESQ(),
-    NarrowBandPESQ.name: lambda options: NarrowBandPESQ(),
-    STOI.name: lambda options: STOI(options.sample_rate),
-    ESTOI.name: lambda options: ESTOI(options.sample_rate),
+    WideBandPESQ.name: lambda options: WideBandPESQ(options.protocol.is_published),
+    NarrowBandPESQ.name: lambda options: NarrowBandPESQ(options.protocol.is_published),
+    STOI.name: lambda options: STOI(options.sample_rate, options.protocol.is_published),
+    ESTOI.name: lambda options: ESTOI(options.sample_rate, options.protocol.is_published),
     VoicingAndPitch.name: lambda options: VoicingAndPitch(
-        options.device, options.cache / "pitch" if options.cache else None
+        options.device, options.cache / "pitch" if options.cache else None, options.protocol.is_published
     ),
     LogMelDistance.name: lambda options: LogMelDistance(),
     MultiResolutionSTFT.name: lambda options: MultiResolutionSTFT(),
@@ -65,4 +67,8 @@ def build_metrics(names: Sequence[str], options: MetricOptions) -> list[Metric]:
     Raises:
         CodecError: what :func:`check_names` raises.
     """
-    return [METRICS[name](options) for name in check_names(names)]
+    metrics = [METRICS[name](options) for name in check_names(names)]
+    for metric in metrics:
+        if metric.trim == "reference":
+            metric.trim = options.protocol.trim
+    return metrics

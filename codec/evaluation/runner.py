@@ -20,12 +20,12 @@ from torch.nn import functional as F
 from codec import audio as audio_io
 from codec.errors import CodecError
 from codec.evaluation.metric import Metric, MetricError, Trim
+from codec.evaluation.protocol import Protocol
 from codec.evaluation.records import Record, Store, is_complete
 from codec.evaluation.speed import Speed
 from codec.evaluation.systems import System
 from codec.manifest import Utterance
 
-PROTOCOL = "strict"
 AUDIO_FOLDER = "audio"
 MAX_LENGTH_DIFFERENCE_S = 0.5  # beyond it reference and reconstruction are not a pair
 
@@ -39,6 +39,7 @@ class Outcome:
     records: dict[str, Record]  # by id, sorted
     metrics: list[Metric]  # that could be computed
     unavailable: dict[str, str]  # metric -> why not, and what to do
+    protocol: Protocol = Protocol.STRICT
     speed: Speed = field(default_factory=Speed)  # of what was reconstructed in this run
 
 
@@ -48,6 +49,7 @@ def evaluate(
     metrics: Sequence[Metric],
     folder: str | Path,
     *,
+    protocol: Protocol = Protocol.STRICT,
     state: PartialState | None = None,
     save_audio: bool = False,
     overwrite: bool = False,
@@ -62,6 +64,7 @@ def evaluate(
         utterances: the test set.
         metrics: those that are not available are named in the outcome.
         folder: for the records, and ``audio/ID.wav`` where asked for.
+        protocol: the one that ``system`` and ``metrics`` were built for.
         state: Accelerate's; None: the current one.
         save_audio: keep the reconstructions that are made now.
         overwrite: drop the scores that ``folder`` holds.
@@ -76,7 +79,7 @@ def evaluate(
     metrics = [metric for metric in metrics if metric.name not in unavailable]
     store = Store(folder)
     if state.is_main_process:
-        store.open(_settings(system, utterances), overwrite)
+        store.open(_settings(system, utterances, protocol), overwrite)
     state.wait_for_everyone()
 
     done = store.records()
@@ -93,7 +96,7 @@ def evaluate(
         with store.part(state.process_index) as part:
             for count, utterance in enumerate(mine, 1):
                 missing = [m for m in metrics if not is_complete(done.get(utterance.id), m.values)]
-                part.add(score_utterance(system, utterance, missing, audio_folder, speed))
+                part.add(score_utterance(system, utterance, missing, audio_folder, protocol, speed))
                 if progress:
                     progress(count, len(mine))
     state.wait_for_everyone()
@@ -102,7 +105,7 @@ def evaluate(
     state.wait_for_everyone()
     wanted = {utterance.id for utterance in utterances}
     records = {id_: record for id_, record in store.records().items() if id_ in wanted}
-    return Outcome(records, metrics, unavailable, sum(gather_object([speed]), Speed()))
+    return Outcome(records, metrics, unavailable, protocol, sum(gather_object([speed]), Speed()))
 
 
 def share(utterances: Sequence[Utterance], process: int, processes: int) -> list[Utterance]:
@@ -122,6 +125,7 @@ def score_utterance(
     utterance: Utterance,
     metrics: Sequence[Metric],
     audio_folder: Path | None = None,
+    protocol: Protocol = Protocol.STRICT,
     speed: Speed | None = None,
 ) -> Record:
     """Reconstruct and score one utterance; whatever fails is in the record with its reason.
@@ -131,6 +135,7 @@ def score_utterance(
         utterance: to reconstruct.
         metrics: to compute.
         audio_folder: for ``ID.wav``; None keeps nothing.
+        protocol: see :class:`Protocol`.
         speed: where the times are counted.
     """
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
@@ -148,7 +153,7 @@ def score_utterance(
         speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
-    degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio)
+    degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio, protocol.peak)
     pair = Pair(reference, degraded, system.sample_rate)
     for metric in metrics:
         scores, reason = _score(metric, pair)
@@ -160,14 +165,14 @@ def score_utterance(
     return record
 
 
-def as_16_bit(audio: Tensor) -> Tensor:
-    """What comes back from a 16-bit wave file: (T,) float -> (T,) float32.
+def as_16_bit(audio: Tensor, peak: float = 1.0) -> Tensor:
+    """What comes back from a 16-bit wave file after clipping at ``peak``: (T,) float -> (T,) float32.
 
     By the library that writes such files, because its rounding (towards minus infinity) is its own affair.
     """
     file = io.BytesIO()
     # The rate is part of the header only.
-    soundfile.write(file, audio.clamp(-1.0, 1.0).numpy(), 24_000, "PCM_16", format="WAV")
+    soundfile.write(file, audio.clamp(-peak, peak).numpy(), 24_000, "PCM_16", format="WAV")
     file.seek(0)
     return torch.from_numpy(soundfile.read(file, dtype="float32")[0])
 
@@ -189,6 +194,10 @@ class Pair:
     def at(self, sample_rate: int | None, trim: Trim) -> tuple[Tensor, Tensor]:
         """Reference (T,) and reconstruction (T',) at ``sample_rate`` (None: their own), trimmed as asked."""
         rate = sample_rate or self._rate
+        if trim == "shorter":
+            true, found = self._resampled("original", rate), self._resampled("none", rate)
+            shorter = min(true.shape[-1], found.shape[-1])
+            return true[:shorter], found[:shorter]
         return self._resampled("original", rate), self._resampled(trim, rate)
 
     def _resampled(self, kind: str, rate: int) -> Tensor:
@@ -217,7 +226,7 @@ def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
         )
 
 
-def _settings(system: System, utterances: Sequence[Utterance]) -> dict[str, str | int]:
+def _settings(system: System, utterances: Sequence[Utterance], protocol: Protocol) -> dict[str, str | int]:
     """Whatever changes a score, apart from the metrics: a later run may add some."""
     digest = hashlib.sha256()
     for utterance in sorted(utterances, key=lambda item: item.id):
@@ -226,5 +235,5 @@ def _settings(system: System, utterances: Sequence[Utterance]) -> dict[str, str 
         "system": system.identity,
         "sample_rate": system.sample_rate,
         "test_set": f"{len(utterances)} utterances {digest.hexdigest()[:16]}",
-        "protocol": PROTOCOL,
+        "protocol": str(protocol),
     }

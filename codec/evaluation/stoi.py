@@ -35,17 +35,25 @@ class STOI(Metric):
     values: ClassVar[Mapping[str, Value]] = {"stoi": Value("STOI", "higher")}
     extended: ClassVar[bool] = False
 
-    def __init__(self, sample_rate: int) -> None:
-        """``sample_rate`` in Hz: the system's, at which :meth:`score` gets its pairs."""
+    def __init__(self, sample_rate: int, placeholders: bool = False) -> None:
+        """Build the metric.
+
+        Args:
+            sample_rate: Hz, the system's, at which :meth:`score` gets its pairs.
+            placeholders: give what pystoi returns for too little speech (1e-5) and for silence (0) as scores, as the
+                published protocol does.
+        """
         self._rate = sample_rate
+        self._placeholders = placeholders
 
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
-        require_sound(reference, degraded, self._rate, SHORTEST_S)
+        if not self._placeholders:
+            require_sound(reference, degraded, self._rate, SHORTEST_S)
         with warnings.catch_warnings(), _seeded():
             warnings.simplefilter("ignore", RuntimeWarning)  # said below
             value = float(stoi(reference.numpy(), degraded.numpy(), self._rate, extended=self.extended))
-        if value == TOO_FEW_FRAMES:
+        if value == TOO_FEW_FRAMES and not self._placeholders:
             raise MetricError("fewer than 30 frames with speech")
         return {self.name: value}
 

@@ -20,7 +20,7 @@ import torch
 import codec
 from codec.evaluation.metric import Metric
 from codec.evaluation.records import Record
-from codec.evaluation.runner import PROTOCOL, Outcome
+from codec.evaluation.runner import Outcome
 from codec.evaluation.systems import Rate, System
 from codec.quantizers.usage import CodeUsage
 
@@ -36,7 +36,7 @@ def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]
     return {
         "system": {"name": system.name, "identity": system.identity, "sample_rate": system.sample_rate},
         "test_set": test_set,
-        "protocol": PROTOCOL,
+        "protocol": str(outcome.protocol),
         "utterances": len(records),
         "speakers": len({record.speaker for record in records}),
         "duration_s": math.fsum(record.duration_s for record in records),

@@ -11,6 +11,7 @@ import torch
 
 from codec.errors import CodecError
 from codec.evaluation.peers import Codec2, Opus, Speex
+from codec.evaluation.protocol import Protocol
 from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling, System
 
 
@@ -20,6 +21,7 @@ class SystemOptions:
 
     sample_rate: int = 24_000  # Hz at which everything but a model is compared; a model has its own
     device: torch.device | str = "cpu"
+    protocol: Protocol = Protocol.STRICT
 
 
 def _integer(text: str, spec: str) -> int:
@@ -66,9 +68,9 @@ def build_system(spec: str, options: SystemOptions) -> System:
         return WITH_ARGUMENT[head](argument, spec, options)
     path = Path(spec)
     if path.is_dir():
-        return ModelSystem(path, options.device)
+        return ModelSystem(path, options.device, whole_frames=options.protocol.is_published)
     if path.is_file():
-        return ModelSystem.from_checkpoint(path, options.device)
+        return ModelSystem.from_checkpoint(path, options.device, whole_frames=options.protocol.is_published)
     known = [GROUND_TRUTH, *(f"{name}:" for name in WITH_ARGUMENT)]
     close = difflib.get_close_matches(f"{head}{colon}".lower(), known, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]}{argument}?" if close else EXAMPLES

@@ -77,18 +77,27 @@ class System(Protocol):
 class ModelSystem:
     """A codec from a model folder: encode, decode."""
 
-    def __init__(self, folder: str | Path, device: torch.device | str = "auto", name: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        device: torch.device | str = "auto",
+        *,
+        name: str | None = None,
+        whole_frames: bool = False,
+    ) -> None:
         """Load the model.
 
         Args:
             folder: of the model.
             device: where it computes.
             name: in the report; None: the folder's.
+            whole_frames: leave the padding of the last frame in the reconstruction, as the published protocol does.
 
         Raises:
             CodecError: what :meth:`Codec.from_pretrained` raises.
         """
         self._codec = Codec.from_pretrained(folder, device=device)
+        self._whole_frames = whole_frames
         self.name = name or str(folder)
         self._fingerprint = self._codec.fingerprint
         self.identity = f"model {self._fingerprint}"
@@ -96,7 +105,9 @@ class ModelSystem:
         self.rate = Rate(self._codec.bitrate_bps, self._codec.codebook_size, self._codec.frame_rate)
 
     @classmethod
-    def from_checkpoint(cls, checkpoint: str | Path, device: torch.device | str = "auto") -> Self:
+    def from_checkpoint(
+        cls, checkpoint: str | Path, device: torch.device | str = "auto", *, whole_frames: bool = False
+    ) -> Self:
         """A published SimVQ checkpoint, converted on the fly; nothing of it stays on disk.
 
         Raises:
@@ -104,7 +115,7 @@ class ModelSystem:
         """
         with TemporaryDirectory(prefix="codec-") as folder:
             convert_simvq(Path(checkpoint), Path(folder))
-            return cls(folder, device, str(checkpoint))
+            return cls(folder, device, name=str(checkpoint), whole_frames=whole_frames)
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """See :meth:`System.reconstruct`."""
@@ -112,7 +123,7 @@ class ModelSystem:
         encoded = self._codec.encode(reference)
         tokens = encoded.tokens[0].cpu()  # waits for the device, so that the time is that of the work
         between = time.perf_counter()
-        waveform = self._codec.decode(encoded)[0, 0].cpu()
+        waveform = self._codec.decode(encoded.tokens if self._whole_frames else encoded)[0, 0].cpu()
         ended = time.perf_counter()
         return Reconstruction(
             waveform,
@@ -130,7 +141,7 @@ class ModelSystem:
 
 
 class GroundTruth:
-    """The references themselves, as 16-bit files: the ceiling of every metric."""
+    """The references themselves: the ceiling of every metric."""
 
     name = "ground truth"
     identity = "ground truth"
@@ -141,7 +152,7 @@ class GroundTruth:
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """See :meth:`System.reconstruct`."""
-        return Reconstruction(reference)
+        return Reconstruction(reference, from_file=True)
 
 
 class Resampling:
