@@ -47,7 +47,7 @@ class RunLog:
         self.path = folder / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         self._forget_after(resumed_step)
-        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1 if resumed_step else None)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
 
     def _forget_after(self, step: int) -> None:
         """Drop lines of steps that are about to be done again, and a last line that was cut short."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codec import Codec
 from codec.config import LossConfig, MelScale, OptimizerConfig
 from codec.training.ema import EMA
 from codec.training.losses import MelLoss, weighted_sum
+from codec.training.metrics import RunLog
 from codec.training.optimizer import learning_rates
 from codec.training.schedule import rate_factor
 from codec.training.validation import spectrogram_image
@@ -82,6 +85,19 @@ def test_a_weight_of_zero_is_for_the_log_only() -> None:
     total.backward()
     assert total == 6
     assert other.grad is None
+
+
+@pytest.mark.parametrize("resumed_step", [0, 2])
+def test_curves_of_steps_done_again_replace_the_old(tmp_path: Path, resumed_step: int) -> None:
+    """Also where the run was killed before its first checkpoint."""
+    for value, first in ((1.0, 0), (2.0, resumed_step)):
+        log = RunLog(tmp_path, first)
+        for step in range(first + 1, 5):
+            log.write(step, "train", {"loss": value})
+        log.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
+    assert [event.step for event in events] == [1, 2, 3, 4]
+    assert [event.value for event in events] == [1.0] * resumed_step + [2.0] * (4 - resumed_step)
 
 
 @pytest.mark.parametrize("rank", [0, 1, 3, 8])
