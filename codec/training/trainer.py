@@ -65,7 +65,8 @@ class Trainer:
         set_seed(settings.seed)
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
         self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
-        self.ema = EMA(codec.to(device), settings.ema_decay)
+        self.ema = EMA(codec, settings.ema_decay)
+        self.ema.codec.to(device)  # after copying: a copied LSTM has its weights in pieces until it is moved
         self.codec: nn.Module
         self.discriminators: nn.Module
         self.codec, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
