@@ -13,7 +13,7 @@ demo: $(READY)
 	$(ACTIVATE) && egs/mini/run.sh
 
 test: $(READY)
-	$(ACTIVATE) && python -m pytest
+	$(ACTIVATE) && OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive python -m pytest -n auto --dist loadfile
 
 lint: $(READY)
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
