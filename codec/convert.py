@@ -85,9 +85,11 @@ def simvq_weights(checkpoint: Mapping[str, Any], where: str) -> dict[str, Tensor
         raise CodecError(f"{where}: no 'state_dict' (found: {keys}); expected a Lightning checkpoint of SimVQ")
     weights = {}
     for name, value in state.items():
-        if name.startswith(USED_PARTS):
+        if str(name).startswith(USED_PARTS):
             averaged = state.get(AVERAGED + name.replace(".", ""))  # the average is stored without the dots
             weights[name] = value if averaged is None else averaged
+            if not isinstance(weights[name], Tensor):
+                raise CodecError(f"{where}: {name} is no tensor; expected a Lightning checkpoint of SimVQ")
     missing = [part.rstrip(".") for part in USED_PARTS if not any(name.startswith(part) for name in weights)]
     if missing:
         raise CodecError(f"{where}: not a SimVQ audio model: nothing named {', '.join(missing)} in its state_dict")
@@ -97,8 +99,8 @@ def simvq_weights(checkpoint: Mapping[str, Any], where: str) -> dict[str, Tensor
 def simvq_config(weights: Mapping[str, Tensor]) -> ModelConfig:
     """Settings of a published SimVQ audio model. Only the codebook's size differs between the released ones."""
     codebook = weights.get("quantize.embedding.weight")
-    if codebook is None or codebook.ndim != 2:
-        raise CodecError("quantize.embedding.weight is missing or not a matrix: not a SimVQ audio model")
+    if codebook is None or codebook.ndim != 2 or codebook.numel() == 0:
+        raise CodecError("quantize.embedding.weight is missing, empty or not a matrix: not a SimVQ audio model")
     size, dim = codebook.shape
     return ModelConfig(
         encoder=EncoderConfig(latent_dim=dim),

@@ -75,6 +75,14 @@ def _a_part_missing(path: Path, state: dict) -> None:
     torch.save({"state_dict": {k: v for k, v in state.items() if "headout" not in k and k != "head.out.bias"}}, path)
 
 
+def _not_tensors(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {**state, 7: torch.zeros(1), "head.out.bias": 3, "model_ema.headoutbias": 3}}, path)
+
+
+def _no_codes(path: Path, state: dict) -> None:
+    torch.save({"state_dict": {**state, "quantize.embedding.weight": torch.zeros(0, 512)}}, path)
+
+
 def _a_list(path: Path, state: dict) -> None:
     torch.save([1, 2], path)
 
@@ -96,6 +104,8 @@ def _code_in_archive(path: Path, state: dict) -> None:
         (_without_state_dict, "no 'state_dict' (found: weights)"),
         (_other_model, "not a SimVQ audio model: nothing named quantize, backbone, head"),
         (_a_part_missing, "1 missing (decoder.head.out.bias)"),
+        (_not_tensors, "head.out.bias is no tensor"),
+        (_no_codes, "quantize.embedding.weight is missing, empty or not a matrix"),
         (_a_list, "holds a list, expected a checkpoint"),
         (_code, "holds more than tensors"),
         (_code_in_archive, "holds more than tensors"),
