@@ -7,31 +7,35 @@ Files go through soundfile (libsndfile), which reads wave, FLAC, Ogg (Vorbis, Op
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
-import torchaudio.functional
 from torch import Tensor
-from torch.nn import functional as F
 
+from codec.audio_blocks import WRITABLE, not_finite, opened, output_format, reason_of, to_mono, writing
 from codec.errors import CodecError
-from codec.files import replacing
+from codec.resampling import resample, resample_sharply
+
+__all__ = [
+    "WRITABLE",
+    "AudioInfo",
+    "info",
+    "load",
+    "output_format",
+    "read",
+    "resample",
+    "resample_sharply",
+    "to_mono",
+    "write",
+]
 
 logger = logging.getLogger(__name__)
 
-# What :func:`write` makes of a suffix: libsndfile's names of container and coding.
-WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
-
 _BLOCK = 1 << 20  # samples decoded at once: memory follows what a file holds, not what its header claims
-_WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 _VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
-_MAX_TAPS = 1 << 25  # of a resampling kernel; its size is the product of the reduced rates
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def info(path: str | Path) -> AudioInfo:
     Raises:
         CodecError: no such file, a folder, no audio, or no samples.
     """
-    with _opened(Path(path)) as file:
+    with opened(Path(path)) as file:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
@@ -77,7 +81,7 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
         CodecError: what :func:`info` raises, a ``start`` outside the file, damage, or samples that are not finite.
     """
     path = Path(path)
-    with _opened(path) as file:
+    with opened(path) as file:
         total = file.frames
         if not 0 <= start < total:
             raise CodecError(f"{path}: cannot start at sample {start}; the file has samples 0 to {total - 1}")
@@ -91,65 +95,8 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
             )
         finite = np.isfinite(samples).all(axis=0)
         if not finite.all():
-            raise CodecError(
-                f"{path}: sample {start + int(finite.argmin())} is NaN or infinite; "
-                "expected finite samples, repair the recording or leave it out"
-            )
+            raise not_finite(str(path), start + int(finite.argmin()))
         return torch.from_numpy(samples), file.samplerate
-
-
-def to_mono(audio: Tensor) -> Tensor:
-    """Mean of the channels, (C, T) -> (T,)."""
-    return audio.mean(dim=0)
-
-
-def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: float | str) -> Tensor:
-    """Resample (..., T) to (..., ceil(T * to_rate / from_rate)) with a windowed sinc.
-
-    Args:
-        audio: float, on any device.
-        from_rate: Hz.
-        to_rate: Hz.
-        kernel: of ``torchaudio.functional.resample``, where its own defaults are not wanted.
-
-    Raises:
-        CodecError: a rate that is not positive, or two rates that share too small a divisor for a kernel to be held.
-    """
-    if from_rate <= 0 or to_rate <= 0:
-        raise CodecError(f"cannot resample {from_rate} Hz to {to_rate} Hz; rates are positive")
-    if from_rate == to_rate:
-        return audio
-    divisor = math.gcd(from_rate, to_rate)
-    if (from_rate // divisor) * (to_rate // divisor) > _MAX_TAPS:
-        raise CodecError(
-            f"cannot resample {from_rate} Hz to {to_rate} Hz: the rates have no useful common divisor; "
-            "convert the recording to a usual rate first"
-        )
-    T = audio.shape[-1]
-    length = -(-T * to_rate // from_rate)
-    # torchaudio rounds the length in float32 and cuts long audio short: a few more zeros, then the exact cut.
-    padded = F.pad(audio, (0, 1 + (T >> 20)))
-    return torchaudio.functional.resample(padded, from_rate, to_rate, **kernel)[..., :length]
-
-
-def resample_sharply(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """:func:`resample` with a kernel ten times as long, for narrow bands that are to stay narrow.
-
-    Next to half of the lower rate the short kernel lets a mirror image of the speech through: after 8 kHz and back
-    there is something above 4 kHz, which PESQ-WB takes for bandwidth (0.1 for Codec 2 at 3200 bit/s).
-
-    Raises:
-        CodecError: what :func:`resample` raises.
-    """
-    return resample(
-        audio,
-        from_rate,
-        to_rate,
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        resampling_method="sinc_interp_kaiser",
-        beta=14.769656459379492,
-    )
 
 
 def load(path: str | Path, sample_rate: int) -> Tensor:
@@ -184,42 +131,12 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
             cannot be written.
     """
     path = Path(path)
-    container, coding = output_format(path)
+    output_format(path)
     channels = audio.unsqueeze(0) if audio.ndim == 1 else audio
     if channels.ndim != 2 or channels.numel() == 0:
         raise CodecError(f"{path}: audio of shape {tuple(audio.shape)}; expected (T,) or (C, T) with samples")
-    samples = channels.detach().to("cpu", torch.float32)
-    if not bool(samples.isfinite().all()):
-        raise CodecError(f"{path}: the audio has NaN or infinite samples; nothing was written")
-    peak = float(samples.abs().max())
-    if peak > 1.0:
-        logger.warning("%s: clipped, the peak is %.2f of full scale", path, peak)
-    data = samples.clamp(-1.0, 1.0).T.contiguous().numpy()  # (T, C)
-    with replacing(path) as temporary:
-        try:
-            with soundfile.SoundFile(temporary, "w", sample_rate, data.shape[1], coding, format=container) as file:
-                for start in range(0, len(data), _WRITE_BLOCK):
-                    file.write(data[start : start + _WRITE_BLOCK])
-        except soundfile.LibsndfileError as error:
-            raise CodecError(
-                f"{path}: cannot write {data.shape[1]} channels at {sample_rate} Hz as {container} "
-                f"({_reason(error)}); try .wav, or another place"
-            ) from None
-
-
-def output_format(path: Path) -> tuple[str, str]:
-    """Container and coding that :func:`write` uses for a name.
-
-    Raises:
-        CodecError: a suffix that is not written.
-    """
-    try:
-        return WRITABLE[path.suffix.lower()]
-    except KeyError:
-        raise CodecError(
-            f"{path}: cannot write audio as {path.suffix or 'a name without suffix'}; "
-            f"end the name in {', '.join(WRITABLE)}"
-        ) from None
+    with writing(path, sample_rate, len(channels)) as writer:
+        writer.write(channels)
 
 
 def _read_range(file: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
@@ -239,37 +156,7 @@ def _read_range(file: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
             blocks.append(block[max(0, start - first) :].T)
             first += len(block)
     except soundfile.LibsndfileError as error:
-        raise CodecError(f"{file.name}: cannot be decoded ({_reason(error)}); the file is damaged") from None
+        raise CodecError(f"{file.name}: cannot be decoded ({reason_of(error)}); the file is damaged") from None
     if not blocks:
         return np.empty((file.channels, 0), np.float32)
     return np.ascontiguousarray(np.concatenate(blocks, axis=1))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    """An open audio file that has samples."""
-    try:
-        with path.open("rb") as file:
-            empty = not file.read(1)
-    except IsADirectoryError:
-        raise CodecError(f"{path}: is a folder; give an audio file (wav, flac, ogg, mp3)") from None
-    except OSError as error:
-        raise CodecError(f"{path}: cannot be read ({error.strerror}); give an existing audio file") from None
-    if empty:
-        raise CodecError(f"{path}: is empty (0 bytes); give an audio file with samples")
-    try:
-        file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, which has no header to read
-        raise CodecError(
-            f"{path}: not audio that can be read ({_reason(error)}); expected wav, flac, ogg or mp3"
-        ) from None
-    with file:
-        if file.frames <= 0:
-            raise CodecError(f"{path}: has no samples; give a recording with at least one")
-        yield file
-
-
-def _reason(error: Exception) -> str:
-    """What libsndfile says, without the path that soundfile puts before it."""
-    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
-    return " ".join(text.split()).rstrip(".")

@@ -1,0 +1,249 @@
+"""Audio files block by block: recordings of any length in constant memory, from files and pipes.
+
+:mod:`codec.audio` has the functions that read and write whole files.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from codec.errors import CodecError
+from codec.files import replacing
+from codec.resampling import Resampler, resampled_length
+
+logger = logging.getLogger(__name__)
+
+# What is written for a suffix: libsndfile's names of container and coding.
+WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
+
+_READ_BLOCK = 1 << 17  # samples a channel
+_WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
+
+
+class AudioReader:
+    """An open recording, given out as mono blocks at one rate."""
+
+    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, *, counted: bool = True) -> None:
+        """``counted``: the number of samples that the file's header tells is meant, and fewer are damage."""
+        self._file, self._name, self._counted = file, name, counted
+        self._resampler = Resampler(file.samplerate, sample_rate)
+        self.num_samples = resampled_length(file.frames, file.samplerate, sample_rate) if counted else None
+        changes = []
+        if file.channels > 1:
+            changes.append(f"down-mixed {file.channels} channels to mono")
+        if file.samplerate != sample_rate:
+            changes.append(f"resampled {file.samplerate} Hz to {sample_rate} Hz")
+        if changes:
+            logger.info("%s: %s", name, ", ".join(changes))
+
+    def blocks(self) -> Iterator[Tensor]:
+        """The recording from start to end, (T,) float32 each; together what :func:`codec.audio.load` gives.
+
+        Raises:
+            CodecError: damage, samples that are not finite, or no samples.
+        """
+        position = 0
+        while len(samples := self._read()):
+            finite = np.isfinite(samples).all(axis=1)
+            if not finite.all():
+                raise not_finite(self._name, position + int(finite.argmin()))
+            position += len(samples)
+            yield self._resampler.push(to_mono(torch.from_numpy(samples.T)))
+        if self._counted and position < self._file.frames:
+            raise CodecError(
+                f"{self._name}: ends after {position} of {self._file.frames} samples; the file is damaged, get it again"
+            )
+        if not position:
+            raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
+        yield self._resampler.finish()
+
+    def _read(self) -> np.ndarray:
+        """(T, C)."""
+        try:
+            return self._file.read(_READ_BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise CodecError(
+                f"{self._name}: cannot be decoded ({reason_of(error)}); the file is damaged"
+                + ("" if self._counted else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
+            ) from None
+
+
+@contextmanager
+def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
+    """Open a file, to be read as mono at ``sample_rate`` Hz; what has to be changed for that is logged.
+
+    Raises:
+        CodecError: no such file, a folder, no audio, no samples, or a rate that cannot be resampled.
+    """
+    path = Path(path)
+    with opened(path) as file:
+        yield AudioReader(file, str(path), sample_rate)
+
+
+@contextmanager
+def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
+    """Open standard input, to be read as mono at ``sample_rate`` Hz.
+
+    From a file (``< in.wav``) any format is read. A pipe carries wave, AIFF or Ogg; nothing is read twice, and the
+    length is not known before the end.
+
+    Raises:
+        CodecError: no audio, or none that a pipe can carry.
+    """
+    name = "standard input"
+    seekable = sys.stdin.seekable()
+    try:
+        file = soundfile.SoundFile(sys.stdin.buffer if seekable else sys.stdin.fileno(), closefd=False)
+    except soundfile.LibsndfileError as error:
+        expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
+        raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
+    with file:
+        yield AudioReader(file, name, sample_rate, counted=seekable)
+
+
+class AudioWriter:
+    """An audio file that is being written."""
+
+    def __init__(self, path: Path, file: soundfile.SoundFile) -> None:
+        self._path, self._file = path, file
+        self.num_samples = 0  # of each channel
+        self.peak = 0.0  # of what was to be written; beyond 1 it was clipped
+
+    def write(self, audio: Tensor) -> None:
+        """Append (T,) or (C, T) float samples.
+
+        Raises:
+            CodecError: samples that are not finite, or a place or rate that cannot be written.
+        """
+        samples = as_finite(audio, str(self._path))
+        self.peak = max(self.peak, peak_of(samples))
+        data = samples.clamp(-1.0, 1.0).view(self._file.channels, -1).T.contiguous().numpy()  # (T, C)
+        for start in range(0, len(data), _WRITE_BLOCK):
+            try:
+                self._file.write(data[start : start + _WRITE_BLOCK])
+            except soundfile.LibsndfileError as error:
+                raise _cannot_write(self._path, self._file.samplerate, self._file.channels, error) from None
+        self.num_samples += len(data)
+
+
+@contextmanager
+def writing(path: str | Path, sample_rate: int, channels: int = 1) -> Iterator[AudioWriter]:
+    """Write a file block by block, at the end at once or not at all: 16-bit wave or FLAC, or Ogg Vorbis, by the suffix.
+
+    Samples beyond [-1, 1] are clipped, and a warning names the peak.
+
+    Raises:
+        CodecError: another suffix, or a place or rate that cannot be written.
+    """
+    path = Path(path)
+    container, coding = output_format(path)
+    with replacing(path) as temporary:
+        try:
+            file = soundfile.SoundFile(temporary, "w", sample_rate, channels, coding, format=container)
+        except soundfile.LibsndfileError as error:
+            raise _cannot_write(path, sample_rate, channels, error) from None
+        with file:
+            writer = AudioWriter(path, file)
+            yield writer
+    warn_of_clipping(str(path), writer.peak)
+
+
+def output_format(path: Path) -> tuple[str, str]:
+    """Container and coding that are written for a name.
+
+    Raises:
+        CodecError: a suffix that is not written.
+    """
+    try:
+        return WRITABLE[path.suffix.lower()]
+    except KeyError:
+        raise CodecError(
+            f"{path}: cannot write audio as {path.suffix or 'a name without suffix'}; "
+            f"end the name in {', '.join(WRITABLE)}"
+        ) from None
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """An open audio file that has samples.
+
+    Raises:
+        CodecError: no such file, a folder, no audio, or no samples.
+    """
+    try:
+        with path.open("rb") as file:
+            empty = not file.read(1)
+    except IsADirectoryError:
+        raise CodecError(f"{path}: is a folder; give an audio file (wav, flac, ogg, mp3)") from None
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be read ({error.strerror}); give an existing audio file") from None
+    if empty:
+        raise CodecError(f"{path}: is empty (0 bytes); give an audio file with samples")
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, which has no header to read
+        raise CodecError(
+            f"{path}: not audio that can be read ({reason_of(error)}); expected wav, flac, ogg or mp3"
+        ) from None
+    with file:
+        if file.frames <= 0:
+            raise CodecError(f"{path}: has no samples; give a recording with at least one")
+        yield file
+
+
+def to_mono(audio: Tensor) -> Tensor:
+    """Mean of the channels, (C, T) -> (T,)."""
+    return audio.mean(dim=0)
+
+
+def as_finite(audio: Tensor, name: str) -> Tensor:
+    """On the CPU in float32.
+
+    Raises:
+        CodecError: NaN or infinite samples.
+    """
+    samples = audio.detach().to("cpu", torch.float32)
+    if not bool(samples.isfinite().all()):
+        raise CodecError(f"{name}: the audio has NaN or infinite samples; nothing was written")
+    return samples
+
+
+def peak_of(samples: Tensor) -> float:
+    """Largest magnitude; 0 of nothing."""
+    return float(samples.abs().max()) if samples.numel() else 0.0
+
+
+def warn_of_clipping(name: str, peak: float) -> None:
+    """Log a warning if ``peak`` is beyond full scale."""
+    if peak > 1.0:
+        logger.warning("%s: clipped, the peak is %.2f of full scale", name, peak)
+
+
+def not_finite(name: str, sample: int) -> CodecError:
+    """The error for a recording that is broken at ``sample``."""
+    return CodecError(
+        f"{name}: sample {sample} is NaN or infinite; expected finite samples, repair the recording or leave it out"
+    )
+
+
+def reason_of(error: Exception) -> str:
+    """What libsndfile says, without the path that soundfile puts before it."""
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return " ".join(text.split()).rstrip(".")
+
+
+def _cannot_write(path: Path, sample_rate: int, channels: int, error: soundfile.LibsndfileError) -> CodecError:
+    container, _ = output_format(path)
+    return CodecError(
+        f"{path}: cannot write {channels} channels at {sample_rate} Hz as {container} "
+        f"({reason_of(error)}); try .wav, or another place"
+    )

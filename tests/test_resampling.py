@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from codec.errors import CodecError
+from codec.resampling import Resampler, resample
+
+RATES = [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
+
+
+def in_blocks(audio: Tensor, from_rate: int, to_rate: int, sizes: list[int]) -> Tensor:
+    resampler, start, parts = Resampler(from_rate, to_rate), 0, []
+    for size in sizes:
+        parts.append(resampler.push(audio[start : start + size]))
+        start += size
+    return torch.cat([*parts, resampler.push(audio[start:]), resampler.finish()])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(1, 4000), st.sampled_from(RATES), st.sampled_from(RATES), st.lists(st.integers(0, 900), max_size=6))
+def test_blocks_together_are_the_whole(T: int, from_rate: int, to_rate: int, sizes: list[int]) -> None:
+    audio = torch.randn(T, generator=torch.Generator().manual_seed(T))
+    whole = resample(audio, from_rate, to_rate)
+    blocks = in_blocks(audio, from_rate, to_rate, sizes)
+    assert blocks.shape == whole.shape
+    torch.testing.assert_close(blocks, whole, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("from_rate", [8000, 44_100, 48_000])
+def test_blocks_of_speech_are_the_whole_to_the_last_bit_but_one(speech: Tensor, from_rate: int) -> None:
+    blocks = in_blocks(speech, from_rate, 24_000, [10_000, 1, 9_999, 20_000])
+    torch.testing.assert_close(blocks, resample(speech, from_rate, 24_000), rtol=0, atol=1.2e-7)
+
+
+def test_what_is_held_does_not_grow() -> None:
+    resampler = Resampler(44_100, 24_000)
+    given = [len(resampler.push(torch.zeros(4410))) for _ in range(30)]
+    assert max(given) - min(given[1:]) <= 80
+    assert len(resampler._held) < 1000 and resampler._held.untyped_storage().nbytes() < 4000
+
+
+def test_rates_that_cannot_be_resampled() -> None:
+    for rates in ((0, 24_000), (24_000, -1), (44_101, 24_000)):
+        with pytest.raises(CodecError, match="cannot resample"):
+            Resampler(*rates)
