@@ -43,9 +43,9 @@ from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
+from codec.evaluation.weights import CACHE, UTMOS_FILE
 from codec.manifest import read_manifest
 
-CACHE = Path("~/.cache/simvq-codec")
 LONGEST_WAIT = datetime.timedelta(days=1)  # of a process for the others, whose share may hold the slowest file
 
 app = typer.Typer(add_completion=False)
@@ -68,10 +68,15 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     save_audio: Annotated[bool, typer.Option("--save-audio", help="Keep the reconstructions in OUTPUT/audio.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop the scores in OUTPUT and begin again.")] = False,
-    cache: Annotated[Path, typer.Option(help="Folder for what depends on the references alone (pitch).")] = CACHE,
+    cache: Annotated[Path, typer.Option(help="Folder for the references' pitch, and for weights.")] = CACHE,
+    utmos_weights: Annotated[
+        Path | None, typer.Option(help="Weights of UTMOS, where they are not those of codec fetch utmos.")
+    ] = None,
 ) -> None:
     """Reconstruct a test set, score it, and write per-utterance records and a summary."""
     names = check_names([name.strip() for name in metrics.split(",") if name.strip()])
+    if utmos_weights is not None and not utmos_weights.is_file():
+        raise CodecError(f"{utmos_weights}: no such file; give the weights that codec fetch utmos downloads")
     spec = _one_of(system, model, files, ground_truth)
     utterances = read_manifest(manifest)[:limit]
     # Said once in the report: the rate that everything is read at. Not once for every file.
@@ -81,7 +86,13 @@ def main(
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
     under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
-    options = MetricOptions(under_test.sample_rate, state.device, protocol, cache.expanduser())
+    options = MetricOptions(
+        under_test.sample_rate,
+        state.device,
+        protocol,
+        cache.expanduser(),
+        utmos_weights or cache.expanduser() / UTMOS_FILE,
+    )
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=progress_console, disable=not state.is_main_process) as bars:
         share = "scoring" if state.num_processes == 1 else f"scoring, share of process 1 of {state.num_processes}"

@@ -52,6 +52,7 @@ class Metric(ABC):
     # shorter: both are cut to the shorter one, after resampling (the published protocol's, in place of "reference").
     trim: Trim = "reference"
     needs_reference: ClassVar[bool] = True
+    weights: str | None = None  # SHA-256 of what it was loaded from, where it is learned
 
     def unavailable(self) -> str | None:
         """Why this metric cannot be computed here, with what to do (weights to fetch); None: it can."""

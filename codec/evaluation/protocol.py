@@ -29,7 +29,8 @@ class Protocol(StrEnum):
         """Of full scale, at which reconstructions are clipped before they are rounded to 16 bits."""
         return 0.99 if self.is_published else 1.0
 
-    @property
-    def trim(self) -> Trim:
-        """Of metrics that compare a pair."""
-        return "shorter" if self.is_published else "reference"
+    def trim(self, needs_reference: bool) -> Trim:
+        """Of metrics that are trimmed at all; those that hear the reconstruction alone get it as it is."""
+        if not self.is_published:
+            return "reference"
+        return "shorter" if needs_reference else "none"

@@ -18,6 +18,7 @@ from codec.evaluation.protocol import Protocol
 from codec.evaluation.si_sdr import SISDR
 from codec.evaluation.stft import MultiResolutionSTFT
 from codec.evaluation.stoi import ESTOI, STOI
+from codec.evaluation.utmos import UTMOS
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class MetricOptions:
     device: torch.device | str = "cpu"
     protocol: Protocol = Protocol.STRICT
     cache: Path | None = None  # folder for what depends on the references alone
+    utmos_weights: Path | None = None
 
 
 # In the order of the report.
 METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
+    UTMOS.name: lambda options: UTMOS(options.utmos_weights, options.device),
     WideBandPESQ.name: lambda options: WideBandPESQ(options.protocol.is_published),
     NarrowBandPESQ.name: lambda options: NarrowBandPESQ(options.protocol.is_published),
     STOI.name: lambda options: STOI(options.sample_rate, options.protocol.is_published),
@@ -70,5 +73,5 @@ def build_metrics(names: Sequence[str], options: MetricOptions) -> list[Metric]:
     metrics = [METRICS[name](options) for name in check_names(names)]
     for metric in metrics:
         if metric.trim == "reference":
-            metric.trim = options.protocol.trim
+            metric.trim = options.protocol.trim(metric.needs_reference)
     return metrics

@@ -26,7 +26,18 @@ from codec.quantizers.usage import CodeUsage
 
 RESAMPLES = 1000
 SEED = 20241  # of the bootstrap
-LIBRARIES = ("torch", "torchaudio", "accelerate", "numpy", "scipy", "librosa", "pesq", "pystoi", "torchcrepe")
+LIBRARIES = (
+    "torch",
+    "torchaudio",
+    "accelerate",
+    "numpy",
+    "scipy",
+    "librosa",
+    "pesq",
+    "pystoi",
+    "torchcrepe",
+    "utmos-pytorch",
+)
 
 
 def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]:
@@ -156,6 +167,7 @@ def _definitions(metrics: Sequence[Metric]) -> Mapping[str, Mapping[str, Any]]:
             "sample_rate": metric.sample_rate,
             "trim": metric.trim,
             "needs_reference": metric.needs_reference,
+            **({"weights_sha256": metric.weights} if metric.weights else {}),
         }
         for metric in metrics
         for name, value in metric.values.items()

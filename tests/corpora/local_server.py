@@ -17,6 +17,7 @@ class Server:
         self.break_after: list[int] = []  # bytes after which the next answers break off, one entry an answer
         self.knows_ranges = True
         self.ranges: list[str | None] = []  # Range of every request
+        self.sha256: dict[str, str] = {}  # named in answers to HEAD, as the Hugging Face hub does
         self.address = ""
 
     def url(self, name: str) -> str:
@@ -49,6 +50,16 @@ def serving() -> Iterator[Server]:
             self.end_headers()
             stop = start + server.break_after.pop(0) if server.break_after else len(content)
             self.wfile.write(content[start:stop])
+
+        def do_HEAD(self) -> None:
+            name = self.path.lstrip("/")
+            if name not in server.files:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            if name in server.sha256:
+                self.send_header("X-Linked-ETag", f'"{server.sha256[name]}"')
+            self.end_headers()
 
         def log_message(self, *_: Any) -> None:
             pass
