@@ -133,7 +133,7 @@ class SimVQ(Quantizer):
             weight = scale * torch.eye(self.dim, device=latents.device)
         else:
             covariance = (latents - mean).T @ (latents - mean) / len(latents)
-            variances, directions = torch.linalg.eigh(covariance.double())
+            variances, directions = torch.linalg.eigh(covariance.cpu().double())  # not every device has float64
             variances = variances.clamp(min=0)
             if method == "shrunk":
                 variances = (variances - water_level(variances, math.log2(self.codebook_size))).clamp(min=0)

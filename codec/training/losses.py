@@ -79,9 +79,9 @@ def discriminator_terms(fake: Judged, real: Judged) -> dict[str, Tensor]:
 
 
 def weighted_sum(terms: Mapping[str, Tensor], config: LossConfig) -> Tensor:
-    """The objective: every term times its weight; terms of weight 0 are for the log only."""
+    """The objective: every term times its weight; terms of weight 0 are for the log only. 0 where no term is left."""
     weighted = [getattr(config, name) * value for name, value in terms.items() if getattr(config, name)]
-    return _total(weighted)
+    return _total(weighted) if weighted else torch.zeros(())
 
 
 def _total(terms: object) -> Tensor:

@@ -25,7 +25,7 @@ class Means:
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Count one more value of each name; non-finite values are left out (they are counted as bad steps)."""
         for name, value in values.items():
-            value = value.detach().double().nan_to_num(0.0, 0.0, 0.0)
+            value = value.detach().float().nan_to_num(0.0, 0.0, 0.0)
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
 

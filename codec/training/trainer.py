@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from codec.config import RunConfig
+from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.quantizers.usage import CodeUsage
@@ -64,6 +64,7 @@ class Trainer:
 
         set_seed(settings.seed)
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
+        leave_untaught(codec, discriminators, config.losses)
         self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
         self.ema = EMA(codec, settings.ema_decay)
         self.ema.codec.to(device)  # after copying: a copied LSTM has its weights in pieces until it is moved
@@ -72,8 +73,9 @@ class Trainer:
         self.codec, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
             codec, *build_optimizers(codec, discriminators, config.optimizer)
         )
-        # The data-parallel wrapper refuses a module without weights.
-        self.discriminators = accelerator.prepare(discriminators) if len(discriminators) else discriminators
+        # The data-parallel wrapper refuses a module without weights to train.
+        trained = any(parameter.requires_grad for parameter in discriminators.parameters())
+        self.discriminators = accelerator.prepare(discriminators) if trained else discriminators.to(device)
         # Without the data-parallel wrapper, which may only see passes that end in gradients of its own parameters.
         self.plain_codec: Codec = accelerator.unwrap_model(self.codec)
         self.plain_discriminators: Discriminators = accelerator.unwrap_model(self.discriminators)
@@ -164,7 +166,8 @@ class Trainer:
         return on_fake, on_real
 
     def _backward(self, loss: Tensor, micro_batches: int) -> None:
-        self.accelerator.backward(loss / micro_batches)
+        if loss.requires_grad:  # not where every weight of the discriminators' losses is 0
+            self.accelerator.backward(loss / micro_batches)
 
     def _clip(self, module: nn.Module) -> Tensor:
         limit = self.config.optimizer.clip_norm
@@ -323,6 +326,16 @@ class Trainer:
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
+
+
+def leave_untaught(codec: Codec, discriminators: Discriminators, losses: LossConfig) -> None:
+    """Take the gradients from parts whose own loss has weight 0: they are measured, not trained.
+
+    The data-parallel wrapper would wait for their gradients for ever.
+    """
+    codec.quantizer.requires_grad_(losses.commitment > 0)
+    for name, family in discriminators.items():
+        family.requires_grad_(getattr(losses, f"discriminator_{name}") > 0)
 
 
 def detached(judged: Judged) -> Judged:

@@ -35,16 +35,13 @@ class Validation:
         accelerator = self.accelerator
         own = self.crops[accelerator.process_index :: accelerator.num_processes]
         usage = CodeUsage(codec.codebook_size, accelerator.device)
-        sums = torch.zeros(3, dtype=torch.float64, device=accelerator.device)  # mel, bottleneck loss, crops
+        sums = torch.zeros(3, device=accelerator.device)  # mel, bottleneck loss, crops
         for group in stack_equal(own):
             for batch in group.split(BATCH):
                 real = batch.to(accelerator.device)
                 output = codec(real, bypass_quantizer=bypass)
                 usage.update(output.quantizer.tokens)
-                sums += (
-                    len(real)
-                    * torch.stack([mel(output.audio, real), output.quantizer.loss, real.new_ones(())]).double()
-                )
+                sums += len(real) * torch.stack([mel(output.audio, real), output.quantizer.loss, real.new_ones(())])
         sums = accelerator.reduce(sums, "sum")
         usage.counts = accelerator.reduce(usage.counts, "sum")
         values = {"loss/mel": float(sums[0] / sums[2]), "loss/commitment": float(sums[1] / sums[2])}

@@ -25,7 +25,8 @@ CODES = 20_000  # at most this many rows for statistics of the codebook
 
 def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
     """Principal components of (N, D) that hold ``share`` of the variance; 0 where nothing varies."""
-    centred = vectors.double() - vectors.double().mean(dim=0)
+    vectors = vectors.cpu().double()  # not every device has float64
+    centred = vectors - vectors.mean(dim=0)
     variances = torch.linalg.eigvalsh(centred.T @ centred / len(centred)).clamp(min=0).flip(0)
     total = variances.sum()
     if total <= 0:

@@ -324,3 +324,30 @@ def test_missing_manifest_and_unshareable_batch_are_named_before_anything_is_wri
     with pytest.raises(CodecError, match=r"data\.batch_size=4: must be a multiple of 1 processes x .*accumulate=3"):
         make_trainer(make_config(training={"accumulate": 3}))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_part_whose_loss_has_weight_zero_is_logged_and_not_trained(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    untaught = ("commitment", "discriminator_period", "discriminator_dac")
+    trainer = make_trainer(
+        make_config(
+            losses=dict.fromkeys(untaught, 0.0),
+            training={"discriminator_start": 0, "bottleneck_warmup": {"share": 0.0}},
+        )
+    )
+    before = {name: value.clone() for name, value in weights(trainer).items()}
+    trainer.fit(stop_at=2)
+    moved = {name for name, value in weights(trainer).items() if not torch.equal(value, before[name])}
+    assert not any(name.startswith(("codec.quantizer.", "disc.period.", "disc.dac.")) for name in moved)
+    assert any(name.startswith("disc.resolution.") for name in moved)
+    assert any(name.startswith("codec.encoder.") for name in moved)
+    assert all(f"loss/{name}" in lines(trainer.run)[0] for name in untaught)
+
+
+def test_no_discriminator_taught_at_all(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    families = ("discriminator_period", "discriminator_resolution", "discriminator_dac")
+    trainer = make_trainer(make_config(losses=dict.fromkeys(families, 0.0), training={"discriminator_start": 0}))
+    before = {name: value.clone() for name, value in weights(trainer).items() if name.startswith("disc.")}
+    trainer.fit(stop_at=2)
+    assert_same(before, {name: value for name, value in weights(trainer).items() if name.startswith("disc.")})
