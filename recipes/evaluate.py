@@ -7,7 +7,8 @@
 A system is a model folder, a published SimVQ checkpoint, ``ground-truth``, ``files:DIR``, ``resample:16000``,
 ``opus:6``, ``codec2:1300`` or ``speex:1``.
 
-Writes ``utterances.jsonl``, ``summary.json`` and ``summary.md``. Run again after a kill, it goes on where it stopped.
+Writes ``utterances.jsonl`` and ``summary.json``, ``.csv`` and ``.md``. Run again after a kill, it goes on where it
+stopped.
 """
 
 from __future__ import annotations

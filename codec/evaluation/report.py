@@ -1,7 +1,9 @@
-"""The summary as files: ``summary.json`` for programs, ``summary.md`` for people."""
+"""The summary as files: ``summary.json`` and ``summary.csv`` for programs, ``summary.md`` for people."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,16 +15,43 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 ERRORS_SHOWN = 10
 NONE = "-"
 
+CSV_COLUMNS = (
+    *("system", "test_set", "protocol", "value", "unit", "better", "mean", "ci95_low", "ci95_high", "speaker_mean"),
+    *("n_ok", "n_failed", "note"),
+)
+
 
 def write_report(folder: str | Path, summary: Mapping[str, Any]) -> None:
-    """Write both files, each at once or not at all.
+    """Write the three files, each at once or not at all.
 
     Raises:
         CodecError: the folder cannot be written to.
     """
     folder = Path(folder)
     write_text(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(folder / "summary.csv", as_csv(summary))
     write_text(folder / "summary.md", as_markdown(summary))
+
+
+def as_csv(summary: Mapping[str, Any]) -> str:
+    """The content of ``summary.csv``: a line a value, so that the files of several systems can be stacked.
+
+    Rates follow the metrics, without interval; a metric that is not available has a line with the reason alone.
+    """
+    common = {"system": summary["system"]["name"], "test_set": summary["test_set"], "protocol": summary["protocol"]}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for name, result in summary["metrics"].items():
+        low, high = result["ci95"] or (None, None)
+        definition = {key: summary["definitions"][name][key] for key in ("unit", "better")}
+        numbers = {key: result[key] for key in ("mean", "speaker_mean", "n_ok", "n_failed")}
+        writer.writerow({**common, "value": name, **definition, **numbers, "ci95_low": low, "ci95_high": high})
+    for name, value in (summary["rate"] or {}).items():
+        writer.writerow({**common, "value": name, "mean": value})
+    for name, reason in summary["not_available"].items():
+        writer.writerow({**common, "value": name, "note": f"not available: {reason}"})
+    return text.getvalue()
 
 
 def metric_rows(summary: Mapping[str, Any]) -> list[tuple[str, ...]]:

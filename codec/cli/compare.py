@@ -1,0 +1,31 @@
+"""``codec compare``: two evaluations of the same test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    a: Annotated[Path, typer.Argument(metavar="A", help="Folder that recipes/evaluate.py wrote.")],
+    b: Annotated[Path, typer.Argument(metavar="B", help="Another one, of the same test set and protocol.")],
+) -> None:
+    """Compare two evaluations utterance by utterance: differences, 95 % intervals, significance."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from codec.evaluation.compare import LEVEL, RESAMPLES, Evaluation, table_rows
+    from codec.evaluation.compare import compare as differences
+
+    left, right = Evaluation.read(a), Evaluation.read(b)
+    rows = table_rows(differences(left, right))
+    table = Table("metric")
+    for heading in ("A", "B", "B - A", "95 % interval", "p", "better", "pairs"):
+        table.add_column(heading, justify="right", no_wrap=heading in ("A", "B", "B - A", "p", "better"))
+    for row in rows:
+        table.add_row(*row)
+    typer.echo(f"A: {left.name}\nB: {right.name}")
+    Console().print(table)
+    typer.echo(f"paired bootstrap over utterances, {RESAMPLES} resamples; better: p < {LEVEL}, each metric by itself")

@@ -1,0 +1,161 @@
+"""Two systems on the same utterances: paired differences, and whether they are more than chance."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codec.errors import CodecError
+from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE, Record, Store
+
+SUMMARY_FILE = "summary.json"
+RESAMPLES = 10_000
+SEED = 20242
+LEVEL = 0.05
+_BLOCK = 1000  # resamples at once: memory stays a few MB for thousands of utterances
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One result folder."""
+
+    name: str  # of the system
+    settings: Mapping[str, Any]
+    definitions: Mapping[str, Mapping[str, Any]]  # value -> label, unit, better, digits
+    records: Mapping[str, Record]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Evaluation:
+        """Read what ``recipes/evaluate.py`` wrote.
+
+        Raises:
+            CodecError: no finished evaluation, or a damaged one.
+        """
+        folder = Path(folder)
+        settings, summary = (_read_json(folder / name) for name in (SETTINGS_FILE, SUMMARY_FILE))
+        records = Store(folder).records()
+        if not records or not {"system", "definitions"} <= summary.keys():
+            raise CodecError(f"{folder}: no scores in {RECORDS_FILE}; score with recipes/evaluate.py first")
+        return cls(summary["system"]["name"], settings, summary["definitions"], records)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one value, over the utterances that have it in both."""
+
+    value: str
+    definition: Mapping[str, Any]
+    pairs: int
+    left_out: int  # utterances that lack it in one or both
+    mean_a: float
+    mean_b: float
+    difference: float  # mean of B - A
+    ci95: tuple[float, float]
+    p: float  # two-sided
+
+    @property
+    def better(self) -> str:
+        """``A`` or ``B`` where the difference is significant, else nothing."""
+        if self.p >= LEVEL or self.difference == 0:
+            return ""
+        return "B" if (self.difference > 0) == (self.definition["better"] == "higher") else "A"
+
+
+def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
+    """Differences B - A of every value that both have.
+
+    Raises:
+        CodecError: scores of different test sets or protocols, or nothing in common.
+    """
+    for key, what in (("test_set", "test set"), ("protocol", "protocol")):
+        if a.settings.get(key) != b.settings.get(key):
+            raise CodecError(
+                f"{a.name} and {b.name} were scored with another {what} each ({a.settings.get(key)}, "
+                f"{b.settings.get(key)}); score both alike"
+            )
+    differences = []
+    for value, definition in a.definitions.items():
+        ids = sorted(a.records.keys() | b.records.keys())
+        paired = [id_ for id_ in ids if _has(a, id_, value) and _has(b, id_, value)]
+        if value not in b.definitions or not paired:
+            continue
+        scores_a, scores_b = (
+            np.asarray([evaluation.records[id_].scores[value] for id_ in paired]) for evaluation in (a, b)
+        )
+        interval, p = paired_bootstrap(scores_b - scores_a)
+        differences.append(
+            Difference(
+                value,
+                definition,
+                len(paired),
+                len(ids) - len(paired),
+                float(scores_a.mean()),
+                float(scores_b.mean()),
+                float((scores_b - scores_a).mean()),
+                interval,
+                p,
+            )
+        )
+    if not differences:
+        raise CodecError(f"{a.name} and {b.name} have no scored utterance and metric in common; score both alike")
+    return differences
+
+
+def paired_bootstrap(differences: np.ndarray) -> tuple[tuple[float, float], float]:
+    """95 % percentile interval and two-sided p of the mean of paired differences (N,).
+
+    p is twice the share of resampled means on the other side of 0, and never below two in all resamples and the
+    observed mean: what was not seen among 10,000 may yet be one in 10,000. Equal scores throughout have p = 1.
+    """
+    generator = np.random.default_rng(SEED)
+    N = len(differences)
+    means = np.concatenate(
+        [differences[generator.integers(N, size=(_BLOCK, N))].mean(axis=1) for _ in range(RESAMPLES // _BLOCK)]
+    )
+    low, high = np.percentile(means, [2.5, 97.5])
+    rarer = min(int((means <= 0).sum()), int((means >= 0).sum()))
+    return (float(low), float(high)), min(1.0, 2 * (rarer + 1) / (RESAMPLES + 1))
+
+
+def _has(evaluation: Evaluation, id_: str, value: str) -> bool:
+    record = evaluation.records.get(id_)
+    return record is not None and value in record.scores
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be read ({error.strerror}); score with recipes/evaluate.py first") from None
+    except ValueError:
+        raise CodecError(f"{path}: not JSON; score again with recipes/evaluate.py") from None
+    if not isinstance(content, dict):
+        raise CodecError(f"{path}: not of an evaluation; score again with recipes/evaluate.py")
+    return content
+
+
+def table_rows(differences: Sequence[Difference]) -> list[tuple[str, ...]]:
+    """Rows for people: metric, A, B, B - A, 95 % interval, p, better, pairs."""
+    rows: list[tuple[str, ...]] = []
+    for found in differences:
+        digits = found.definition["digits"]
+        unit = f" ({found.definition['unit']})" if found.definition["unit"] else ""
+        low, high = found.ci95
+        rows.append(
+            (
+                f"{found.definition['label']}{unit}",
+                f"{found.mean_a:.{digits}f}",
+                f"{found.mean_b:.{digits}f}",
+                f"{found.difference:+.{digits}f}",
+                f"{low:+.{digits}f} to {high:+.{digits}f}",
+                f"{found.p:.4f}",
+                found.better or "-",
+                f"{found.pairs} of {found.pairs + found.left_out}",
+            )
+        )
+    return rows

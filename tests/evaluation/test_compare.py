@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from doubles import NoisySystem, PeakMetric
+
+from codec import CodecError
+from codec.cli import main
+from codec.evaluation.compare import Evaluation, compare, paired_bootstrap
+from codec.evaluation.records import Record, Store
+from codec.evaluation.report import CSV_COLUMNS, as_csv, write_report
+from codec.evaluation.runner import Outcome
+from codec.evaluation.summary import summarize
+from codec.evaluation.systems import Rate
+
+SETTINGS = {"system": "noisy", "test_set": "40 utterances", "protocol": "strict"}
+
+
+def result_folder(folder: Path, records: list[Record], **settings: str) -> Path:
+    """What an evaluation leaves."""
+    store = Store(folder)
+    store.open({**SETTINGS, **settings})
+    with store.part(0) as part:
+        for record in records:
+            part.add(record)
+    store.collect()
+    outcome = Outcome({record.id: record for record in records}, [PeakMetric()], {})
+    write_report(folder, summarize(NoisySystem(), outcome, "set"))
+    return folder
+
+
+def scored(values: list[float], **more: float) -> list[Record]:
+    return [Record(f"u{n:02}", "s", 1.0, {"peak": value, **more}) for n, value in enumerate(values)]
+
+
+@pytest.fixture
+def spread() -> list[float]:
+    """Scores that differ far more among utterances than between two systems."""
+    return np.random.default_rng(0).normal(5.0, 2.0, size=40).tolist()
+
+
+def test_pairing_finds_what_two_intervals_hide(spread: list[float], tmp_path: Path) -> None:
+    generator = np.random.default_rng(1)
+    better = [value + 0.1 + 0.05 * generator.normal() for value in spread]
+    a, b = result_folder(tmp_path / "a", scored(spread)), result_folder(tmp_path / "b", scored(better))
+    (found,) = compare(Evaluation.read(a), Evaluation.read(b))
+    assert (found.value, found.pairs, found.left_out) == ("peak", 40, 0)
+    assert found.difference == pytest.approx(np.mean(better) - np.mean(spread))
+    half = 1.96 * np.std(np.subtract(better, spread)) / math.sqrt(40)
+    assert found.ci95 == pytest.approx((found.difference - half, found.difference + half), abs=0.004)
+    assert found.p < 0.001 and found.better == "B"
+    (reverse,) = compare(Evaluation.read(b), Evaluation.read(a))
+    assert reverse.better == "A" and reverse.difference == -found.difference
+
+
+def test_p_is_uniform_where_nothing_differs() -> None:
+    generator = np.random.default_rng(3)
+    found = [paired_bootstrap(generator.normal(size=50))[1] for _ in range(60)]
+    assert 0.35 < np.mean(found) < 0.65
+    assert np.mean(np.array(found) < 0.05) < 0.15
+    assert paired_bootstrap(np.zeros(9)) == ((0.0, 0.0), 1.0)
+
+
+def test_only_pairs_count(tmp_path: Path) -> None:
+    first = [*scored([1.0, 2.0, 3.0]), Record("u03", "s", 1.0, failures={"peak": "silent"})]
+    second = [*scored([2.0, 3.0]), Record("u02", "s", 1.0, error="gone"), Record("u03", "s", 1.0, {"peak": 9.0})]
+    a, b = result_folder(tmp_path / "a", first), result_folder(tmp_path / "b", second)
+    (found,) = compare(Evaluation.read(a), Evaluation.read(b))
+    assert (found.pairs, found.left_out, found.mean_a, found.mean_b) == (2, 2, 1.5, 2.5)
+
+
+def test_unequal_test_sets_and_protocols_are_refused(spread: list[float], tmp_path: Path) -> None:
+    a = Evaluation.read(result_folder(tmp_path / "a", scored(spread)))
+    for key in ("test_set", "protocol"):
+        other = Evaluation.read(result_folder(tmp_path / key, scored(spread), **{key: "other"}))
+        with pytest.raises(CodecError, match=f"another {key.replace('_', ' ')} each"):
+            compare(a, other)
+    empty = Evaluation.read(result_folder(tmp_path / "empty", [Record("u00", "s", 1.0, error="gone")]))
+    with pytest.raises(CodecError, match="no scored utterance and metric in common"):
+        compare(a, empty)
+
+
+def test_command(spread: list[float], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a = result_folder(tmp_path / "a", scored(spread))
+    b = result_folder(tmp_path / "b", scored([value - 1 for value in spread]))
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(a), str(b)])
+    said = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert "-1.000" in said and "0.0002" in said and "better: p < 0.05" in said
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(a), str(tmp_path / "none")])
+    assert ended.value.code == 2
+    assert "score with recipes/evaluate.py first" in capsys.readouterr().err
+
+
+def test_csv_has_a_line_a_value(tmp_path: Path) -> None:
+    class Coded(NoisySystem):
+        name = 'a, "b"'
+        rate = Rate(225.0)
+
+    records = {"a": Record("a", "s", 1.0, {"peak": 2.0}, {"half_peak": "odd"}, file_bytes=30)}
+    summary = summarize(Coded(), Outcome(records, [PeakMetric()], {"utmos": "no weights"}), "one")
+    rows = {row["value"]: row for row in csv.DictReader(as_csv(summary).splitlines())}
+    assert tuple(rows["peak"]) == CSV_COLUMNS
+    assert {row["system"] for row in rows.values()} == {'a, "b"'}
+    assert (rows["peak"]["mean"], rows["peak"]["ci95_low"], rows["peak"]["n_ok"]) == ("2.0", "", "1")
+    assert (rows["half_peak"]["mean"], rows["half_peak"]["n_failed"]) == ("", "1")
+    assert (rows["bitrate_bps"]["mean"], rows["file_bps"]["mean"]) == ("225.0", "240.0")
+    assert rows["utmos"]["note"] == "not available: no weights"
+    write_report(tmp_path, summary)
+    assert (tmp_path / "summary.csv").read_text() == as_csv(summary)
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
