@@ -14,7 +14,8 @@ from torch import Tensor
 
 from codec.config import DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig
 from codec.errors import CodecError
-from codec.model import Codec, load_weights
+from codec.model import Codec
+from codec.pretrained import load_weights
 
 USED_PARTS = ("encoder.", "quantize.", "backbone.", "head.")
 AVERAGED = "model_ema."

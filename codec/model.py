@@ -10,21 +10,19 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 import codec.audio as audio_io
 from codec.config import DecoderConfig, ModelConfig, build
+from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import replacing, write_text
 from codec.modules.istft import ISTFTHead
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.vocos import VocosBackbone
+from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, find_model, load_weights, read_json, read_weights
 from codec.quantizers import QuantizerOutput, build_quantizer
-
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 class Tokens(NamedTuple):
@@ -258,23 +256,16 @@ class Codec(nn.Module):
         """Load a model folder, in eval mode.
 
         Args:
-            name_or_dir: a folder with ``config.json`` and ``model.safetensors``.
+            name_or_dir: a folder with ``config.json`` and ``model.safetensors``, or the name of a hub repository that
+                has them ("owner/name"; fetched once and kept, off line from what was kept).
             device: ``auto`` takes CUDA, then MPS, then the CPU.
 
         Raises:
             CodecError: no such folder, a missing or damaged file, weights that do not fit the settings, or a device
                 that this machine does not have.
         """
-        directory = Path(name_or_dir)
-        if not directory.is_dir():
-            raise CodecError(f"{directory}: no such model folder; train one (make demo) or convert one (codec convert)")
-        try:
-            data = json.loads((directory / CONFIG_FILE).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise CodecError(f"{directory}: no readable {CONFIG_FILE} ({error.strerror}); not a model folder") from None
-        except ValueError:
-            raise CodecError(f"{directory / CONFIG_FILE}: not JSON; save the model again") from None
-        config = build(ModelConfig, data, str(directory / CONFIG_FILE))
+        directory = find_model(name_or_dir)
+        config = build(ModelConfig, read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
         target = pick_device(device)
         # Weights made under a caller's inference mode could never be trained.
         with torch.inference_mode(False):
@@ -283,63 +274,6 @@ class Codec(nn.Module):
                 codec = cls(config)
             load_weights(codec, weights, str(directory / WEIGHTS_FILE))
             return codec.to(target).eval()
-
-
-def pick_device(name: str | torch.device = "auto") -> torch.device:
-    """``auto`` -> CUDA, else MPS, else the CPU; anything else must exist here.
-
-    Raises:
-        CodecError: an unknown or absent device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch asserts where it was built without CUDA
-        reason = str(error).splitlines()[0]
-        raise CodecError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from None
-    return device
-
-
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """Read a safetensors file on the CPU.
-
-    Raises:
-        CodecError: missing or damaged.
-    """
-    if not path.is_file():
-        raise CodecError(f"{path}: no such file; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise CodecError(f"{path}: damaged or not a safetensors file ({error}); copy it again") from None
-
-
-def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
-    """Put ``weights`` in the place of a module's own, in float32; every name and shape must fit.
-
-    Raises:
-        CodecError: names what is missing, unknown or of another shape.
-    """
-    own = module.state_dict()
-    missing = sorted(own.keys() - weights.keys())
-    unknown = sorted(weights.keys() - own.keys())
-    misshapen = [
-        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    problems = [
-        f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
-        for names, what in ((missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"))
-        if names
-    ]
-    if problems:
-        raise CodecError(f"{where}: the weights do not fit the settings: {'; '.join(problems)}")
-    module.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
 
 
 def _check_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:

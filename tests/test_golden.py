@@ -11,7 +11,8 @@ from golden_weights import GOLDEN, golden_state, golden_values, relative_error
 
 from codec.config import DiscriminatorConfig, LossConfig, QuantizerConfig
 from codec.convert import rename_discriminators, rename_simvq, simvq_config
-from codec.model import Codec, load_weights
+from codec.model import Codec
+from codec.pretrained import load_weights
 from codec.quantizers.simvq import SimVQ
 from codec.training.discriminators import Discriminators
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -220,10 +221,33 @@ def test_a_damaged_model_folder_is_refused(tiny_model_dir: Path, damage, says: s
 
 def test_a_missing_folder_and_an_absent_device_are_named(tmp_path: Path, tiny_model_dir: Path) -> None:
     with pytest.raises(CodecError, match="no such model folder; train one"):
-        Codec.from_pretrained(tmp_path / "nothing")
+        Codec.from_pretrained(tmp_path / "nothing")  # an absolute path is no hub name
     for device in ("warp", "cuda:77"):
         with pytest.raises(CodecError, match=r"cannot be used here.*use auto or cpu"):
             Codec.from_pretrained(tiny_model_dir, device=device)
+
+
+@pytest.fixture
+def hub_cache(tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache, off line, that holds someone/speech-codec."""
+    import huggingface_hub.constants as constants
+
+    repository = tmp_path / "hub" / "models--someone--speech-codec"
+    (repository / "refs").mkdir(parents=True)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (repository / "refs" / "main").write_text(commit)
+    shutil.copytree(tiny_model_dir, repository / "snapshots" / commit)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "hub"
+
+
+def test_a_hub_name_is_looked_up_and_works_off_line(hub_cache: Path, tiny_codec: Codec) -> None:
+    codec = Codec.from_pretrained("someone/speech-codec", device="cpu")
+    assert codec.fingerprint == tiny_codec.fingerprint
+    with pytest.raises(CodecError, match=r"someone/else: .* not on this machine yet.*check name and connection"):
+        Codec.from_pretrained("someone/else")
 
 
 def test_other_rates_and_strides_are_settings(speech: torch.Tensor) -> None:

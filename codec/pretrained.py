@@ -1,0 +1,96 @@
+"""Model folders: finding them, on disk or on the hub, and reading what is in them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from codec.errors import CodecError
+
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def find_model(name_or_dir: str | Path) -> Path:
+    """The folder of a model: ``name_or_dir`` itself, or a hub repository's, fetched once.
+
+    Raises:
+        CodecError: no such folder, or a repository that cannot be had.
+    """
+    directory = Path(name_or_dir)
+    if directory.is_dir():
+        return directory
+    if re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(name_or_dir)):  # owner/name
+        return _fetch(str(name_or_dir))
+    raise CodecError(f"{directory}: no such model folder; train one (make demo) or convert one (codec convert)")
+
+
+def _fetch(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE]))
+    except LocalEntryNotFoundError:
+        reason = "not on this machine yet, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0]
+    raise CodecError(f"{repository}: no such folder, and no model from the hub: {reason}; check name and connection")
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a model's ``config.json``.
+
+    Raises:
+        CodecError: missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CodecError(f"{path.parent}: no readable {path.name} ({error.strerror}); not a model folder") from None
+    except ValueError:
+        raise CodecError(f"{path}: not JSON; save the model again") from None
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file on the CPU.
+
+    Raises:
+        CodecError: missing or damaged.
+    """
+    if not path.is_file():
+        raise CodecError(f"{path}: no such file; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise CodecError(f"{path}: damaged or not a safetensors file ({error}); copy it again") from None
+
+
+def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> None:
+    """Put ``weights`` in the place of a module's own, in float32; every name and shape must fit.
+
+    Raises:
+        CodecError: names what is missing, unknown or of another shape.
+    """
+    own = module.state_dict()
+    missing = sorted(own.keys() - weights.keys())
+    unknown = sorted(weights.keys() - own.keys())
+    misshapen = [
+        f"{name} {tuple(weights[name].shape)} instead of {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in weights and weights[name].shape != value.shape
+    ]
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:2])}{', ...' if len(names) > 2 else ''})"
+        for names, what in ((missing, "missing"), (unknown, "unknown"), (misshapen, "of another shape"))
+        if names
+    ]
+    if problems:
+        raise CodecError(f"{where}: the weights do not fit the settings: {'; '.join(problems)}")
+    module.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
