@@ -4,8 +4,8 @@
     torchrun --nproc-per-node 8 recipes/evaluate.py --system ...    # eight processes on CPUs
     python recipes/evaluate.py --system opus:6 --manifest data/test-clean.jsonl -o exp/opus-6
 
-A system is a model folder, a published SimVQ checkpoint, ``ground-truth``, ``files:DIR``, ``resample:16000``,
-``opus:6``, ``codec2:1300`` or ``speex:1``.
+A system is a model folder, ``model:NAME``, a published SimVQ checkpoint, ``ground-truth``, ``files:DIR``,
+``resample:16000``, ``opus:6``, ``codec2:1300`` or ``speex:1``.
 
 Writes ``utterances.jsonl`` and ``summary.json``, ``.csv`` and ``.md``. Run again after a kill, it goes on where it
 stopped.
@@ -40,6 +40,7 @@ from codec.evaluation import (
     summarize,
     write_report,
 )
+from codec.evaluation.pool import default_workers
 from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
@@ -58,7 +59,7 @@ def main(
     manifest: Annotated[Path, typer.Option(help="Test set: JSON lines, one utterance a line.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
     system: Annotated[str | None, typer.Option(metavar="NAME", help=f"What is scored: {EXAMPLES}.")] = None,
-    model: Annotated[Path | None, typer.Option(help="The same as --system DIR.")] = None,
+    model: Annotated[str | None, typer.Option(metavar="NAME", help="The same as --system model:NAME.")] = None,
     files: Annotated[Path | None, typer.Option(help="The same as --system files:DIR.")] = None,
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="The same as --system ground-truth.")] = False,
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(METRICS),
@@ -69,6 +70,10 @@ def main(
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many utterances.")] = None,
     save_audio: Annotated[bool, typer.Option("--save-audio", help="Keep the reconstructions in OUTPUT/audio.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Drop the scores in OUTPUT and begin again.")] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=0, help="Processes for metrics beside each process's model; default: its share of the cores."),
+    ] = None,
     cache: Annotated[Path, typer.Option(help="Folder for the references' pitch, and for weights.")] = CACHE,
     utmos_weights: Annotated[
         Path | None, typer.Option(help="Weights of UTMOS, where they are not those of codec fetch utmos.")
@@ -94,6 +99,8 @@ def main(
         cache.expanduser(),
         utmos_weights or cache.expanduser() / UTMOS_FILE,
     )
+    if workers is None:
+        workers = default_workers(len(utterances), state.num_processes)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=progress_console, disable=not state.is_main_process) as bars:
         share = "scoring" if state.num_processes == 1 else f"scoring, share of process 1 of {state.num_processes}"
@@ -107,13 +114,14 @@ def main(
             state=state,
             save_audio=save_audio,
             overwrite=overwrite,
+            workers=workers,
             progress=lambda done, total: bars.update(task, completed=done, total=total),
         )
     if state.is_main_process:
         summary = summarize(under_test, outcome, manifest.stem)
         write_report(output, summary)
         threads = ", one thread each" if state.device.type == "cpu" else ""
-        conditions = f"{state.device.type}, processes: {state.num_processes}{threads}"
+        conditions = f"{state.device.type}, processes: {state.num_processes}{threads}, scoring workers: {workers}"
         write_speed(output, outcome.speed, conditions)
         table = Table("metric", title=f"{under_test.name} on {manifest.stem}")
         for heading in ("mean", "95 % interval", "mean over speakers", "scored", "failed"):
@@ -127,11 +135,11 @@ def main(
     state.destroy_process_group()
 
 
-def _one_of(system: str | None, model: Path | None, files: Path | None, ground_truth: bool) -> str:
+def _one_of(system: str | None, model: str | None, files: Path | None, ground_truth: bool) -> str:
     """The one system that is asked for, as ``--system`` names it."""
     given = [] if system is None else [system]
     if model is not None:
-        given.append(str(model))
+        given.append(f"model:{model}")
     if files is not None:
         given.append(f"files:{files}")
     if ground_truth:

@@ -54,6 +54,11 @@ class Metric(ABC):
     needs_reference: ClassVar[bool] = True
     weights: str | None = None  # SHA-256 of what it was loaded from, where it is learned
 
+    @property
+    def in_pool(self) -> bool:
+        """Whether it may be pickled and computed in another process: it needs no accelerator, and little memory."""
+        return True
+
     def unavailable(self) -> str | None:
         """Why this metric cannot be computed here, with what to do (weights to fetch); None: it can."""
         return None

@@ -77,6 +77,11 @@ class VoicingAndPitch(Metric):
         self._device = torch.device(device)
         self._cache = cache
 
+    @property
+    def in_pool(self) -> bool:
+        """See :meth:`Metric.in_pool`."""
+        return self._device.type == "cpu"
+
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
         if reference.shape[-1] < torchcrepe.WINDOW_SIZE:

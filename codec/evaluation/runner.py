@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import io
-import math
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import soundfile
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.nn import functional as F
 
 from codec import audio as audio_io
 from codec.errors import CodecError
-from codec.evaluation.metric import Metric, MetricError, Trim
+from codec.evaluation.metric import Metric
+from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
+from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
-from codec.evaluation.records import Record, Store, is_complete
+from codec.evaluation.records import Part, Record, Store, is_complete
 from codec.evaluation.speed import Speed
 from codec.evaluation.systems import System
 from codec.manifest import Utterance
@@ -53,6 +53,7 @@ def evaluate(
     state: PartialState | None = None,
     save_audio: bool = False,
     overwrite: bool = False,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> Outcome:
     """Score ``system`` on ``utterances``; what ``folder`` already holds is not scored again.
@@ -68,6 +69,7 @@ def evaluate(
         state: Accelerate's; None: the current one.
         save_audio: keep the reconstructions that are made now.
         overwrite: drop the scores that ``folder`` holds.
+        workers: processes of each process for the metrics that need no accelerator; 0: they are computed in turn.
         progress: called before the first and after every utterance of this process.
 
     Raises:
@@ -90,15 +92,22 @@ def evaluate(
     state.wait_for_everyone()
     audio_folder = store.folder / AUDIO_FOLDER if save_audio else None
     speed = Speed()
-    if progress:
-        progress(0, len(mine))
+    finished = itertools.count()
+
+    def report() -> None:
+        count = next(finished)
+        if progress:
+            progress(count, len(mine))
+
+    report()
     if mine:
-        with store.part(state.process_index) as part:
-            for count, utterance in enumerate(mine, 1):
-                missing = [m for m in metrics if not is_complete(done.get(utterance.id), m.values)]
-                part.add(score_utterance(system, utterance, missing, audio_folder, protocol, speed))
-                if progress:
-                    progress(count, len(mine))
+        work = [
+            (utterance, [metric for metric in metrics if not is_complete(done.get(utterance.id), metric.values)])
+            for utterance in mine
+        ]
+        pooled = [metric for metric in metrics if metric.in_pool]
+        with store.part(state.process_index) as part, ScoringPool(workers, pooled) as pool:
+            _Share(system, audio_folder, protocol, pool, part, speed, report).run(work)
     state.wait_for_everyone()
     if state.is_main_process:
         store.collect()
@@ -126,9 +135,8 @@ def score_utterance(
     metrics: Sequence[Metric],
     audio_folder: Path | None = None,
     protocol: Protocol = Protocol.STRICT,
-    speed: Speed | None = None,
 ) -> Record:
-    """Reconstruct and score one utterance; whatever fails is in the record with its reason.
+    """Reconstruct and score one utterance in this process; whatever fails is in the record with its reason.
 
     Args:
         system: under test.
@@ -136,8 +144,60 @@ def score_utterance(
         metrics: to compute.
         audio_folder: for ``ID.wav``; None keeps nothing.
         protocol: see :class:`Protocol`.
-        speed: where the times are counted.
     """
+    record, pair = _reconstruct(system, utterance, audio_folder, protocol, Speed())
+    if pair is not None:
+        _add_scores(record, score_pair(pair, metrics))
+    return record
+
+
+@dataclass
+class _Share:
+    """The utterances of one process, on their way from the system through the pool to the records."""
+
+    system: System
+    audio_folder: Path | None
+    protocol: Protocol
+    pool: ScoringPool
+    part: Part
+    speed: Speed
+    report: Callable[[], None]  # an utterance is done
+
+    def run(self, work: Sequence[tuple[Utterance, list[Metric]]]) -> None:
+        """Reconstruct and score; no more pairs wait for the pool than keep it busy."""
+        waiting: deque[tuple[Record, Future[Scores], Scores, list[Metric]]] = deque()
+        for utterance, metrics in work:
+            record, pair = _reconstruct(self.system, utterance, self.audio_folder, self.protocol, self.speed)
+            if pair is None:
+                self._add(record)
+                continue
+            elsewhere = self.pool.submit(pair, [metric.name for metric in metrics if metric.in_pool])
+            here = score_pair(pair, [metric for metric in metrics if not metric.in_pool])
+            waiting.append((record, elsewhere, here, metrics))
+            while waiting and (waiting[0][1].done() or len(waiting) > 2 * self.pool.workers):
+                self._finish(*waiting.popleft())
+        while waiting:
+            self._finish(*waiting.popleft())
+
+    def _finish(self, record: Record, elsewhere: Future[Scores], here: Scores, metrics: Sequence[Metric]) -> None:
+        scores = self.pool.result(elsewhere)
+        both = Scores({**scores.numbers, **here.numbers}, {**scores.failures, **here.failures})
+        # In the order of the metrics, wherever they were computed: equal records are equal lines.
+        values = [value for metric in metrics for value in metric.values]
+        numbers = {value: both.numbers[value] for value in values if value in both.numbers}
+        failures = {value: both.failures[value] for value in values if value in both.failures}
+        _add_scores(record, Scores(numbers, failures))
+        self._add(record)
+
+    def _add(self, record: Record) -> None:
+        self.part.add(record)
+        self.report()
+
+
+def _reconstruct(
+    system: System, utterance: Utterance, audio_folder: Path | None, protocol: Protocol, speed: Speed
+) -> tuple[Record, Pair | None]:
+    """A record without scores, and what is to be scored; without a pair the record says why."""
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
     try:
         reference = audio_io.load(utterance.path, system.sample_rate)
@@ -145,74 +205,20 @@ def score_utterance(
         _check_pair(reference, reconstruction.audio, system.sample_rate)
     except CodecError as error:
         record.error = str(error)
-        return record
+        return record, None
     if reconstruction.tokens is not None:
         record.tokens = reconstruction.tokens.tolist()
     record.file_bytes = reconstruction.file_bytes
-    if speed is not None:
-        speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
+    speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio, protocol.peak)
-    pair = Pair(reference, degraded, system.sample_rate)
-    for metric in metrics:
-        scores, reason = _score(metric, pair)
-        for value in metric.values:
-            if value in scores and math.isfinite(scores[value]):
-                record.scores[value] = scores[value]
-            else:
-                record.failures[value] = reason or "not a finite number"
-    return record
+    return record, Pair(reference, degraded, system.sample_rate)
 
 
-def as_16_bit(audio: Tensor, peak: float = 1.0) -> Tensor:
-    """What comes back from a 16-bit wave file after clipping at ``peak``: (T,) float -> (T,) float32.
-
-    By the library that writes such files, because its rounding (towards minus infinity) is its own affair.
-    """
-    file = io.BytesIO()
-    # The rate is part of the header only.
-    soundfile.write(file, audio.clamp(-peak, peak).numpy(), 24_000, "PCM_16", format="WAV")
-    file.seek(0)
-    return torch.from_numpy(soundfile.read(file, dtype="float32")[0])
-
-
-class Pair:
-    """A reference and its reconstruction at whatever rate metrics ask for; each resampled once."""
-
-    def __init__(self, reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
-        """(T,) and (T',) float32, both at ``sample_rate`` Hz."""
-        T = reference.shape[-1]
-        self._rate = sample_rate
-        trimmed = F.pad(degraded[:T], (0, max(0, T - degraded.shape[-1])))
-        self._signals: dict[tuple[str, int], Tensor] = {
-            ("original", sample_rate): reference,
-            ("reference", sample_rate): trimmed,
-            ("none", sample_rate): degraded,
-        }
-
-    def at(self, sample_rate: int | None, trim: Trim) -> tuple[Tensor, Tensor]:
-        """Reference (T,) and reconstruction (T',) at ``sample_rate`` (None: their own), trimmed as asked."""
-        rate = sample_rate or self._rate
-        if trim == "shorter":
-            true, found = self._resampled("original", rate), self._resampled("none", rate)
-            shorter = min(true.shape[-1], found.shape[-1])
-            return true[:shorter], found[:shorter]
-        return self._resampled("original", rate), self._resampled(trim, rate)
-
-    def _resampled(self, kind: str, rate: int) -> Tensor:
-        key = (kind, rate)
-        if key not in self._signals:
-            self._signals[key] = audio_io.resample(self._signals[kind, self._rate], self._rate, rate)
-        return self._signals[key]
-
-
-def _score(metric: Metric, pair: Pair) -> tuple[Mapping[str, float], str | None]:
-    """Scores, and why some are missing."""
-    try:
-        return metric.score(*pair.at(metric.sample_rate, metric.trim)), None
-    except MetricError as failure:
-        return failure.scores, str(failure)
+def _add_scores(record: Record, scores: Scores) -> None:
+    record.scores.update(scores.numbers)
+    record.failures.update(scores.failures)
 
 
 def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:

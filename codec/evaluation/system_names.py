@@ -39,8 +39,13 @@ def _opus(text: str, spec: str, options: SystemOptions) -> System:
     return Opus(kbps, options.sample_rate)
 
 
+def _model(name: str | Path, options: SystemOptions) -> System:
+    return ModelSystem(name, options.device, whole_frames=options.protocol.is_published)
+
+
 # What stands before the colon -> system of what stands after it.
 WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
+    "model": lambda text, spec, options: _model(text, options),
     "files": lambda text, spec, options: ReconstructedFiles(text, options.sample_rate),
     "resample": lambda text, spec, options: Resampling(_integer(text, spec), options.sample_rate),
     "opus": _opus,
@@ -49,7 +54,7 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
 }
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
-    "systems are a model folder, a published SimVQ checkpoint, ground-truth, files:DIR, resample:16000, "
+    "systems are a model folder, model:NAME, a published SimVQ checkpoint, ground-truth, files:DIR, resample:16000, "
     "opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality)"
 )
 
@@ -68,7 +73,7 @@ def build_system(spec: str, options: SystemOptions) -> System:
         return WITH_ARGUMENT[head](argument, spec, options)
     path = Path(spec)
     if path.is_dir():
-        return ModelSystem(path, options.device, whole_frames=options.protocol.is_published)
+        return _model(path, options)
     if path.is_file():
         return ModelSystem.from_checkpoint(path, options.device, whole_frames=options.protocol.is_published)
     known = [GROUND_TRUTH, *(f"{name}:" for name in WITH_ARGUMENT)]

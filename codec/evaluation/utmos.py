@@ -42,6 +42,11 @@ class UTMOS(Metric):
         self._device = torch.device(device)
         self._network: UTMOSScoreTorch | None = None
 
+    @property
+    def in_pool(self) -> bool:
+        """See :meth:`Metric.in_pool`. One network is enough, and belongs on the accelerator."""
+        return False
+
     def unavailable(self) -> str | None:
         """See :meth:`Metric.unavailable`. Loads the weights, so that a damaged file shows before anything is scored."""
         if self._network is None:

@@ -12,7 +12,8 @@ from torch import Tensor
 from codec import audio
 from codec.evaluation import Reconstruction, evaluate, score_utterance
 from codec.evaluation.mel import LogMelDistance
-from codec.evaluation.runner import Pair, as_16_bit, share
+from codec.evaluation.pair import Pair, as_16_bit
+from codec.evaluation.runner import share
 from codec.evaluation.stoi import STOI
 from codec.evaluation.systems import GroundTruth, ReconstructedFiles
 from codec.manifest import Utterance

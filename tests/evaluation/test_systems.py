@@ -85,8 +85,9 @@ def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
     assert isinstance(build_system(f"files:{tmp_path}", options), ReconstructedFiles)
     narrow = build_system("resample:8000", options)
     assert isinstance(narrow, Resampling) and narrow.sample_rate == 16_000
-    model = build_system(str(tiny_model_dir), options)
-    assert isinstance(model, ModelSystem) and model.sample_rate == RATE
+    for spec in (str(tiny_model_dir), f"model:{tiny_model_dir}"):
+        model = build_system(spec, options)
+        assert isinstance(model, ModelSystem) and model.sample_rate == RATE and model.name == str(tiny_model_dir)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
         ("codec2:", "'' is no whole number"),
         ("speex:11", "give speex:0 to speex:10"),
         ("resample:-1", "rates are positive"),
+        ("model:gone", "gone: no such model"),
         ("exp/gone", "no such folder or file; systems are a model folder"),
     ],
 )

@@ -1,0 +1,88 @@
+"""A reference and its reconstruction, made alike and scored."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import soundfile
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec import audio as audio_io
+from codec.evaluation.metric import Metric, MetricError, Trim
+
+
+class Pair:
+    """A reference and its reconstruction at whatever rate metrics ask for; each resampled once."""
+
+    def __init__(self, reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
+        """(T,) and (T',) float32, both at ``sample_rate`` Hz."""
+        T = reference.shape[-1]
+        self.reference, self.degraded, self.sample_rate = reference, degraded, sample_rate
+        trimmed = F.pad(degraded[:T], (0, max(0, T - degraded.shape[-1])))
+        self._signals: dict[tuple[str, int], Tensor] = {
+            ("original", sample_rate): reference,
+            ("reference", sample_rate): trimmed,
+            ("none", sample_rate): degraded,
+        }
+
+    def at(self, sample_rate: int | None, trim: Trim) -> tuple[Tensor, Tensor]:
+        """Reference (T,) and reconstruction (T',) at ``sample_rate`` (None: their own), trimmed as asked."""
+        rate = sample_rate or self.sample_rate
+        if trim == "shorter":
+            true, found = self._resampled("original", rate), self._resampled("none", rate)
+            shorter = min(true.shape[-1], found.shape[-1])
+            return true[:shorter], found[:shorter]
+        return self._resampled("original", rate), self._resampled(trim, rate)
+
+    def _resampled(self, kind: str, rate: int) -> Tensor:
+        key = (kind, rate)
+        if key not in self._signals:
+            own = self._signals[kind, self.sample_rate]
+            self._signals[key] = audio_io.resample(own, self.sample_rate, rate)
+        return self._signals[key]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Of one pair: a number or a reason for every value of the metrics."""
+
+    numbers: dict[str, float] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def score_pair(pair: Pair, metrics: Sequence[Metric]) -> Scores:
+    """Score a pair; whatever fails has its reason."""
+    result = Scores()
+    for metric in metrics:
+        numbers, reason = _score(metric, pair)
+        for value in metric.values:
+            if value in numbers and math.isfinite(numbers[value]):
+                result.numbers[value] = numbers[value]
+            else:
+                result.failures[value] = reason or "not a finite number"
+    return result
+
+
+def _score(metric: Metric, pair: Pair) -> tuple[Mapping[str, float], str | None]:
+    """Scores, and why some are missing."""
+    try:
+        return metric.score(*pair.at(metric.sample_rate, metric.trim)), None
+    except MetricError as failure:
+        return failure.scores, str(failure)
+
+
+def as_16_bit(audio: Tensor, peak: float = 1.0) -> Tensor:
+    """What comes back from a 16-bit wave file after clipping at ``peak``: (T,) float -> (T,) float32.
+
+    By the library that writes such files, because its rounding (towards minus infinity) is its own affair.
+    """
+    file = io.BytesIO()
+    # The rate is part of the header only.
+    soundfile.write(file, audio.clamp(-peak, peak).numpy(), 24_000, "PCM_16", format="WAV")
+    file.seek(0)
+    return torch.from_numpy(soundfile.read(file, dtype="float32")[0])
