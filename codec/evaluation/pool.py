@@ -23,16 +23,17 @@ from codec.errors import CodecError
 from codec.evaluation.metric import Metric
 from codec.evaluation.pair import Pair, Scores, score_pair
 
+MOST = 8  # by default: with the pitch network a worker takes 1 GB
 FEW = 16  # utterances, for which workers would take longer to start than to score
 
 _metrics: dict[str, Metric] = {}  # of a worker, by name
 
 
 def default_workers(utterances: int, processes: int) -> int:
-    """Workers of each of ``processes`` for a test set: its share of the cores, or 0 where they would not help."""
+    """Workers of each of ``processes`` for a test set: its cores, eight at most, or 0 where they would not help."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     own = cores // processes
-    return own if own > 1 and utterances // processes >= FEW else 0
+    return min(own, MOST) if own > 1 and utterances // processes >= FEW else 0
 
 
 class ScoringPool:

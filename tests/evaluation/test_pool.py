@@ -122,9 +122,9 @@ def _is_alive(process: int) -> bool:
 
 
 def test_workers_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(pools.os, "sched_getaffinity", lambda _: set(range(12)), raising=False)
     assert default_workers(1000, 1) == 8
-    assert default_workers(1000, 4) == 2
-    assert default_workers(1000, 8) == 0  # a core each: the process itself fills it
+    assert default_workers(1000, 4) == 3
+    assert default_workers(1000, 12) == 0  # a core each: the process itself fills it
     assert default_workers(15, 1) == 0
     assert default_workers(40, 4) == 0
