@@ -44,6 +44,11 @@ launch() {
   accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no "$@"
 }
 
+# One process a core, each with one thread: the metrics are not made for more.
+shared() {
+  torchrun --nproc-per-node "$(getconf _NPROCESSORS_ONLN)" "$@"
+}
+
 if begin 1 "manifests"; then
   python recipes/prepare_libritts.py "$corpus" -o "$exp/data"
 fi
@@ -76,7 +81,7 @@ if begin 5 "scores"; then
     model=$exp/tiny/best
     if [[ $system == untrained ]]; then model=$exp/untrained; fi
     # Scores of an earlier training are no scores of this one.
-    launch recipes/evaluate.py --model "$model" --manifest "$exp/data/test-mini.jsonl" \
+    shared recipes/evaluate.py --model "$model" --manifest "$exp/data/test-mini.jsonl" \
       -o "$exp/scores/$system" --overwrite
   done
 fi
