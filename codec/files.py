@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from codec.errors import CodecError
 
@@ -14,7 +16,8 @@ from codec.errors import CodecError
 def replacing(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
 
-    The temporary name keeps the suffix, because writers choose the format by it.
+    Folders that are not there are made, and taken away again when nothing is written. The temporary name keeps the
+    suffix, because writers choose the format by it.
 
     Raises:
         CodecError: the folder cannot be made or written to, or ``path`` is a folder.
@@ -24,6 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise CodecError(f"{path}: is a folder; give the name of a file to write")
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
+        made = [folder for folder in path.parents if not folder.exists()]  # from the inside out
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch()
     except OSError as error:
@@ -35,9 +39,38 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise CodecError(f"{path}: writing failed ({error.strerror}); nothing was written") from None
     finally:
         temporary.unlink(missing_ok=True)
+        if not path.exists():
+            for folder in made:
+                with suppress(OSError):  # it has got other files meanwhile
+                    folder.rmdir()
+
+
+@contextmanager
+def writing_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """Yield a binary file that becomes ``path`` when the block ends well."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        yield file
 
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a whole text file at once or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def standard_output(hint: str) -> Iterator[BinaryIO]:
+    """Standard output for bytes; what it takes is gone, whole or not.
+
+    Raises:
+        CodecError: it is a terminal (``hint`` says what to do then), or what is behind it takes no more.
+    """
+    if sys.stdout.isatty():
+        raise CodecError(f"standard output is a terminal; {hint}")
+    try:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise  # the reader has what it wanted
+    except OSError as error:
+        raise CodecError(f"standard output: writing failed ({error.strerror}); what was sent is not whole") from None

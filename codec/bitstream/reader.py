@@ -68,18 +68,19 @@ class TokenReader:
     tells at any time what was found so far. From a pipe each block comes as soon as its bytes do.
     """
 
-    def __init__(self, file: BinaryIO, where: str = "input") -> None:
+    def __init__(self, file: BinaryIO, name: str = "input") -> None:
         """Read the header. ``file`` is open for reading; what follows the end record is not looked at.
 
         Raises:
-            CodecError: not a .svq file, a newer version, or a damaged header; the message starts with ``where``.
+            CodecError: not a .svq file, a newer version, or a damaged header; messages start with ``name``.
         """
-        self._file, self._where = file, where
+        self._file, self.name = file, name
         self._data = b""  # read, but not used yet
+        self.num_bytes = 0  # read so far
         self._fill(HEADER_SIZE)
         if not self._data:
-            raise CodecError(f"{where}: is empty (0 bytes); expected a {SUFFIX} file")
-        self.header = Header.unpack(self._data, where)
+            raise CodecError(f"{name}: is empty (0 bytes); expected a {SUFFIX} file")
+        self.header = Header.unpack(self._data, name)
         self._data = b""
         self._num_samples = self.header.num_samples
         if self._num_samples is None and file.seekable():
@@ -158,8 +159,9 @@ class TokenReader:
         try:
             while len(self._data) < size and (more := self._file.read(size - len(self._data))):
                 self._data += more
+                self.num_bytes += len(more)
         except OSError as error:
-            raise CodecError(f"{self._where}: cannot be read ({error.strerror}); try again, or copy the file") from None
+            raise CodecError(f"{self.name}: cannot be read ({error.strerror}); try again, or copy the file") from None
 
     def _peek_end(self) -> int | None:
         """Samples that the last bytes of a file tell, if they are an end record."""

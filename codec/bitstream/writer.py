@@ -10,7 +10,7 @@ import numpy as np
 from codec.bitstream.header import Header
 from codec.bitstream.records import pack_block, pack_end
 from codec.errors import CodecError
-from codec.files import replacing
+from codec.files import writing_bytes
 
 
 class TokenWriter:
@@ -90,7 +90,7 @@ def write_tokens(target: str | Path | BinaryIO, header: Header, tokens: np.ndarr
     if num_samples is None or tokens.shape != (header.num_frames,):
         raise CodecError(f"tokens of shape {tokens.shape} for {num_samples} samples: expected ({header.num_frames},)")
     if isinstance(target, (str, Path)):
-        with replacing(target) as temporary, temporary.open("wb") as file:
+        with writing_bytes(target) as file:
             return write_tokens(file, header, tokens)
     writer = TokenWriter(target, header)
     writer.write(tokens)

@@ -20,6 +20,7 @@ console = Console(stderr=True, soft_wrap=True)
 
 Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the trained model.")]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
+Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: - where IN is -]")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 
@@ -65,11 +66,34 @@ def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> Non
         raise CodecError(f"{output}: cannot write there, {folder} is no writable folder; choose another place")
 
 
+STREAM = Path("-")  # standard input or output
+
+
+def output_of(source: Path, output: Path | None) -> Path:
+    """Where the output goes: to a pipe, if that is where the input comes from and nothing else is given.
+
+    Raises:
+        CodecError: no output for a file.
+    """
+    if output is None and source != STREAM:
+        raise CodecError(f"{source}: nowhere to write; give an output with -o, or -o - for standard output")
+    return output or STREAM
+
+
+def report(output: Path, line: str) -> None:
+    """Print a result on stdout; on stderr where stdout carries data."""
+    if output == STREAM:
+        say("", line)
+    else:
+        typer.echo(line)
+
+
 def summary(output: Path, duration_s: float, tokens: int, size: int, elapsed_s: float) -> str:
     """The line at the end of a command. ``size``: bytes of the token file."""
     rate_bps = 8 * size / duration_s
+    name = "standard output" if output == STREAM else output
     return (
-        f"{output}: {duration_s:.2f} s, {tokens} tokens, {size} bytes, {rate_bps:.0f} bit/s, "
+        f"{name}: {duration_s:.2f} s, {tokens} tokens, {size} bytes, {rate_bps:.0f} bit/s, "
         f"{duration_s / elapsed_s:.1f} times real time"
     )
 

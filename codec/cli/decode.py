@@ -2,70 +2,57 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from codec.cli.console import Device, Force, Model, check_output, say, summary, working
-from codec.errors import CodecError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from codec import Codec
-    from codec.bitstream import TokenFile
+from codec.cli.console import STREAM, Device, Force, Model, Output, check_output, output_of, report, summary, working
 
 
 def decode(
-    source: Annotated[Path, typer.Argument(metavar="IN.svq", help="Token file.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.wav", help="Audio to write: wav, flac, ogg.")],
+    source: Annotated[Path, typer.Argument(metavar="IN.svq", help="Token file; - for standard input.")],
     model: Model,
+    output: Output = None,
     device: Device = "auto",
     force: Force = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
     ] = False,
 ) -> None:
-    """Decode a token file (.svq) into audio of the same length."""
-    from codec import Codec, bitstream
-    from codec import audio as audio_files
+    """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg."""
+    from codec import Codec, audio
+    from codec.audio_blocks import writing
+    from codec.bitstream import TokenReader, reading_tokens
+    from codec.files import standard_output
+    from codec.transcoding import Transcoder, check_tokens
+    from codec.wave_stream import WaveStream
 
-    audio_files.output_format(output)
-    check_output(output, force)
-    recording = bitstream.read_tokens(source)
-    if not recording.is_whole and not partial:
-        raise CodecError(f"{source}: {recording.damage()}; get it again, or give --partial to decode what is whole")
-    if not recording.whole_spans():
-        reason = recording.damage() or "the recording has no samples"
-        raise CodecError(f"{source}: {reason}; there is no frame to decode, encode the recording again")
-    if not recording.is_whole:
-        say("warning", f"{source}: {recording.damage()}", "yellow")
+    target = output_of(source, output)
+    if target != STREAM:
+        audio.output_format(target)
+        check_output(target, force)
+    if source != STREAM:
+        check_tokens(source, partial=partial)
     with working(f"loading {model}"):
-        codec = Codec.from_pretrained(model, device)
-    if recording.header.fingerprint != codec.fingerprint:
-        raise CodecError(
-            f"{source}: made by model {recording.header.fingerprint}, but {model} is model {codec.fingerprint}; "
-            "decode with the model that encoded it"
-        )
+        transcoder = Transcoder(Codec.from_pretrained(model, device), model)
+    rate = transcoder.codec.sample_rate
     started = time.perf_counter()
-    with working(f"decoding {source}"):
-        waveform = _decode_whole(codec, recording)
-    audio_files.write(output, waveform, codec.sample_rate)
-    elapsed_s = time.perf_counter() - started
-    size = source.stat().st_size
-    typer.echo(summary(output, len(waveform) / codec.sample_rate, len(recording.tokens), size, elapsed_s))
-
-
-def _decode_whole(codec: Codec, recording: TokenFile) -> Tensor:
-    """Audio (T,) up to the last whole frame; each run of whole frames is decoded alone, the gaps are zeros."""
-    import torch
-
-    hop = codec.hop_length
-    spans = recording.whole_spans()
-    audio = torch.zeros(spans[-1].stop * hop)
-    for span in spans:
-        tokens = torch.from_numpy(recording.tokens[span.start : span.stop]).unsqueeze(0)
-        audio[span.start * hop : span.stop * hop] = codec.decode(tokens)[0, 0].cpu()
-    return audio[: recording.num_samples]
+    with (
+        working(f"decoding {source}"),
+        nullcontext(TokenReader(sys.stdin.buffer, "standard input"))
+        if source == STREAM
+        else reading_tokens(source) as reader,
+    ):
+        if target == STREAM:
+            with standard_output("redirect it, or give -o OUT.wav") as file:
+                stream = WaveStream(file, "standard output", rate, reader.num_samples)
+                facts = transcoder.decode(reader, stream.write, partial=partial)
+                stream.finish()
+        else:
+            with writing(target, rate) as writer:
+                facts = transcoder.decode(reader, writer.write, partial=partial)
+    report(target, summary(target, *facts, elapsed_s=time.perf_counter() - started))

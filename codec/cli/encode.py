@@ -8,35 +8,36 @@ from typing import Annotated
 
 import typer
 
-from codec.cli.console import Device, Force, Model, check_output, summary, working
+from codec.cli.console import STREAM, Device, Force, Model, Output, check_output, output_of, report, summary, working
 
 
 def encode(
-    audio: Annotated[Path, typer.Argument(metavar="IN", help="Audio: wav, flac, ogg or mp3.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="OUT.svq", help="Token file to write.")],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Audio: wav, flac, ogg or mp3; - for standard input.")],
     model: Model,
+    output: Output = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
-    """Encode audio into a token file (.svq); channels are down-mixed, other rates resampled."""
-    from codec import Codec, bitstream
-    from codec import audio as audio_files
+    """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled."""
+    from codec import Codec, audio
+    from codec.audio_blocks import reading, reading_stdin
+    from codec.bitstream import SUFFIX
+    from codec.files import standard_output, writing_bytes
+    from codec.transcoding import Transcoder
 
-    check_output(output, force, (bitstream.SUFFIX,))
-    audio_files.info(audio)  # a wrong input shows before the model is loaded
+    target = output_of(source, output)
+    if target != STREAM:
+        check_output(target, force, (SUFFIX,))
+    if source != STREAM:
+        audio.info(source)  # a wrong input shows before the model is loaded
     with working(f"loading {model}"):
-        codec = Codec.from_pretrained(model, device)
+        transcoder = Transcoder(Codec.from_pretrained(model, device), model)
+    rate = transcoder.codec.sample_rate
     started = time.perf_counter()
-    with working(f"encoding {audio}"):
-        waveform = audio_files.load(audio, codec.sample_rate)
-        tokens = codec.encode(waveform).tokens[0].cpu().numpy()
-    header = bitstream.Header(
-        fingerprint=codec.fingerprint,
-        sample_rate=codec.sample_rate,
-        hop_length=codec.hop_length,
-        codebook_size=codec.codebook_size,
-        num_samples=len(waveform),
-    )
-    size = bitstream.write_tokens(output, header, tokens)
-    elapsed_s = time.perf_counter() - started
-    typer.echo(summary(output, len(waveform) / codec.sample_rate, len(tokens), size, elapsed_s))
+    with (
+        working(f"encoding {source}"),
+        reading_stdin(rate) if source == STREAM else reading(source, rate) as reader,
+        standard_output("redirect it, or give -o OUT.svq") if target == STREAM else writing_bytes(target) as file,
+    ):
+        facts = transcoder.encode(reader, file)
+    report(target, summary(target, *facts, elapsed_s=time.perf_counter() - started))

@@ -9,7 +9,7 @@ import soundfile
 
 from codec import Codec
 from codec.audio import info, load
-from codec.bitstream import read_tokens
+from codec.bitstream import HEADER_SIZE, TokenWriter, read_tokens
 from codec.cli.console import console
 
 
@@ -148,13 +148,11 @@ def test_an_output_of_another_kind(cli, tmp_path: Path, speech_path: Path, tiny_
 def test_an_interrupted_encode_leaves_nothing(
     cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_bytes = Path.write_bytes
-
-    def interrupted(self: Path, data: bytes) -> int:
-        write_bytes(self, data[: len(data) // 2])
+    def interrupted(self: TokenWriter, num_samples: int) -> None:
+        assert self.num_bytes > HEADER_SIZE
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_bytes", interrupted)
+    monkeypatch.setattr(TokenWriter, "finish", interrupted)
     outcome = cli("encode", speech_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
     assert outcome.code == 130
     assert "Traceback" not in outcome.err

@@ -1,0 +1,143 @@
+"""Audio files to token files and back, of any length in bounded memory; pipes too."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.audio_blocks import AudioReader, reading, writing
+from codec.bitstream import Condition, Header, TokenReader, TokenWriter, reading_tokens
+from codec.errors import CodecError
+from codec.files import writing_bytes
+from codec.model import Codec
+from codec.streaming import DEFAULT_WINDOWS, Windows, decode_chunks, encode_chunks
+
+logger = logging.getLogger(__name__)
+
+
+class Transcoded(NamedTuple):
+    """What went through."""
+
+    duration_s: float
+    tokens: int
+    num_bytes: int  # of the token file
+
+
+class Transcoder:
+    """A codec for files. It asks for the model's fingerprint once, which reads all weights."""
+
+    def __init__(self, codec: Codec, name: str = "the model given", windows: Windows = DEFAULT_WINDOWS) -> None:
+        """``name``: what errors call the model."""
+        self.codec, self.name, self.windows = codec, name, windows
+        self.fingerprint = codec.fingerprint
+
+    # -- encoding -----------------------------------------------------------------------------------------------------
+
+    def encode_file(self, source: Path, output: Path) -> Transcoded:
+        """Encode an audio file into a ``.svq`` file, which is written at once or not at all.
+
+        Raises:
+            CodecError: audio that cannot be read, or a place that cannot be written.
+        """
+        with reading(source, self.codec.sample_rate) as reader, writing_bytes(output) as file:
+            return self.encode(reader, file)
+
+    def encode(self, reader: AudioReader, file: BinaryIO) -> Transcoded:
+        """Encode open audio into an open file, from start to end."""
+        codec = self.codec
+        header = Header(self.fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, reader.num_samples)
+        writer = TokenWriter(file, header)
+        num_samples = 0
+
+        def counted() -> Iterator[Tensor]:
+            nonlocal num_samples
+            for block in reader.blocks():
+                num_samples += len(block)
+                yield block
+
+        for tokens in encode_chunks(codec, counted()):
+            writer.write(tokens.cpu().numpy())
+        writer.finish(num_samples)
+        return Transcoded(num_samples / codec.sample_rate, writer.num_frames, writer.num_bytes)
+
+    # -- decoding -----------------------------------------------------------------------------------------------------
+
+    def decode_file(self, source: Path, output: Path, *, partial: bool = False) -> Transcoded:
+        """Decode a ``.svq`` file into an audio file, which is written at once or not at all.
+
+        Args:
+            source: the token file.
+            output: wave, FLAC or Ogg by its suffix.
+            partial: of a damaged file, decode what is whole; lost frames become silence, a warning names them.
+
+        Raises:
+            CodecError: a file that cannot be read, is damaged (without ``partial``) or made by another model, or a
+                place that cannot be written.
+        """
+        check_tokens(source, partial=partial)
+        with reading_tokens(source) as reader, writing(output, self.codec.sample_rate) as writer:
+            return self.decode(reader, writer.write, partial=partial)
+
+    def decode(self, reader: TokenReader, write: Callable[[Tensor], None], *, partial: bool = False) -> Transcoded:
+        """Decode an open token file, from start to end; ``write`` gets the audio (T,) piece by piece.
+
+        Raises:
+            CodecError: as :meth:`decode_file`; but damage is found on the way, when audio has gone out already.
+        """
+        if reader.header.fingerprint != self.fingerprint:
+            raise CodecError(
+                f"{reader.name}: made by model {reader.header.fingerprint}, but {self.name} is model "
+                f"{self.fingerprint}; decode with the model that encoded it"
+            )
+        num_samples = 0
+        for audio in self._audio(reader, partial):
+            write(audio)
+            num_samples += len(audio)
+        condition = reader.condition
+        _refuse_damage(reader.name, condition, partial)
+        if not condition.is_whole:
+            logger.warning("%s: %s", reader.name, condition.damage())
+        return Transcoded(num_samples / self.codec.sample_rate, condition.num_frames, reader.num_bytes)
+
+    def _audio(self, reader: TokenReader, partial: bool) -> Iterator[Tensor]:
+        """Audio (T,) on the CPU. Each run of whole blocks is decoded by itself, what lies between is silence."""
+        hop, given = self.codec.hop_length, 0
+        for lost, run in groupby(reader, key=lambda block: bool(block[0] < 0)):
+            if lost:
+                _refuse_damage(reader.name, reader.condition, partial)
+                pieces: Iterator[Tensor] = (torch.zeros(len(block) * hop) for block in run)
+            else:
+                pieces = decode_chunks(self.codec, map(torch.from_numpy, run), self.windows)
+            for audio in pieces:
+                # The last audio of a run comes when the run has ended, so that the number of samples is known by then.
+                missing = len(audio) if reader.num_samples is None else reader.num_samples - given
+                yield audio[:missing].cpu()
+                given += len(audio)
+
+
+def check_tokens(source: Path, *, partial: bool = False) -> None:
+    """Read a token file once, to tell before any decoding whether it can be decoded.
+
+    Raises:
+        CodecError: a file that cannot be read, is damaged (without ``partial``), or has nothing to decode.
+    """
+    with reading_tokens(source) as reader:
+        for _ in reader:
+            pass
+    _refuse_damage(str(source), reader.condition, partial)
+
+
+def _refuse_damage(name: str, condition: Condition, partial: bool) -> None:
+    """Refuse a damaged recording, unless ``partial``, and one that has no frame to decode."""
+    if not condition.is_whole and not partial:
+        damage = condition.damage()
+        raise CodecError(f"{name}: {damage}; get it again, or give --partial to decode what is whole")
+    if condition.num_frames == sum(map(len, condition.lost)):
+        reason = condition.damage() or "the recording has no samples"
+        raise CodecError(f"{name}: {reason}; there is no frame to decode, encode the recording again")

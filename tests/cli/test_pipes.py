@@ -1,0 +1,112 @@
+"""Standard input and output: real processes, real pipes."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from codec import Codec
+from codec.bitstream import HEADER_SIZE, read_tokens
+
+CODEC = f"{shlex.quote(sys.executable)} -c 'from codec.cli import main; main()'"
+
+
+@pytest.fixture
+def files(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> Path:
+    """``a.svq`` and ``a.wav``: what the commands make of ``stereo.wav`` by name."""
+    cli("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
+    cli("decode", tmp_path / "a.svq", "-o", tmp_path / "a.wav", "--model", tiny_model_dir)
+    return tmp_path
+
+
+def shell(folder: Path, line: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a line of shell in ``folder``; CODEC stands for the command."""
+    line = line.replace("CODEC", CODEC).replace("MODEL", "--model model --device cpu")
+    return subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=folder, capture_output=True, check=False)
+
+
+def test_there_and_back_through_a_pipe(files: Path) -> None:
+    ended = shell(files, "CODEC encode - MODEL < stereo.wav | tee b.svq | CODEC decode - MODEL > b.wav")
+    assert ended.returncode == 0, ended
+    assert (files / "b.svq").read_bytes() == (files / "a.svq").read_bytes()
+    assert (files / "b.wav").read_bytes() == (files / "a.wav").read_bytes()
+    assert b"standard input: down-mixed 2 channels to mono" in ended.stderr
+    assert ended.stderr.count(b"standard output: 2.00 s, 150 tokens, 189 bytes") == 2
+
+
+def test_a_length_that_is_not_known_before_the_end(files: Path) -> None:
+    line = "cat stereo.wav | CODEC encode - MODEL | tee b.svq | CODEC decode - -o - MODEL | cat > b.wav"
+    assert shell(files, line).returncode == 0
+    recording = read_tokens(files / "b.svq")
+    assert recording.header.num_samples is None
+    assert recording.is_whole and recording.num_samples == 48_000
+    assert recording.tokens.tolist() == read_tokens(files / "a.svq").tokens.tolist()
+    piped, plain = (files / "b.wav").read_bytes(), (files / "a.wav").read_bytes()
+    assert piped[40:44] == b"\xff" * 4  # to the end of the stream
+    assert piped[44:] == plain[44:]
+    assert len(soundfile.read(io.BytesIO(piped))[0]) == 48_000
+
+
+def test_files_and_pipes_mix(files: Path) -> None:
+    line = "CODEC encode - -o c.svq MODEL < stereo.wav && CODEC decode - -o c.wav MODEL < c.svq"
+    assert shell(files, line).returncode == 0
+    line = "CODEC encode stereo.wav -o - MODEL > d.svq && CODEC decode d.svq -o - MODEL > d.wav"
+    assert shell(files, line).returncode == 0
+    for name in "cd":
+        assert (files / f"{name}.svq").read_bytes() == (files / "a.svq").read_bytes()
+        assert (files / f"{name}.wav").read_bytes() == (files / "a.wav").read_bytes()
+
+
+def test_damage_in_a_pipe(files: Path, tiny_codec: Codec) -> None:
+    data = (files / "a.svq").read_bytes()
+    (files / "a.svq").write_bytes(data[:-30])
+    ended = shell(files, "cat a.svq | CODEC decode - -o b.wav MODEL")
+    assert ended.returncode == 2
+    assert b"error: standard input: it ends early, after 0 frames (0.00 s) of 150; get it again" in ended.stderr
+    assert not (files / "b.wav").exists()
+    (files / "a.svq").write_bytes(data[: HEADER_SIZE + 30] + b"\xff" + data[HEADER_SIZE + 31 :])
+    ended = shell(files, "cat a.svq | CODEC decode - -o b.wav --partial MODEL")
+    assert ended.returncode == 2  # the only block
+    assert b"no frame to decode" in ended.stderr
+
+
+def test_a_mistake_sends_nothing(files: Path, tiny_codec: Codec) -> None:
+    tiny_codec.decoder.head.out.bias.data += 1
+    tiny_codec.save_pretrained(files / "other")
+    ended = shell(files, "cat a.svq | CODEC decode - --model other")
+    assert (ended.returncode, ended.stdout) == (2, b"")
+    assert ended.stderr.startswith(b"error: standard input: made by model ")
+    for data in (b"", b"No audio.", np.zeros(5000).tobytes()):
+        (files / "junk").write_bytes(data)
+        for command in ("encode", "decode"):
+            for feed in ("cat junk | CODEC", "< junk CODEC"):
+                ended = shell(files, f"{feed} {command} - MODEL")
+                assert (ended.returncode, ended.stdout) == (2, b""), (data, command, ended)
+                assert ended.stderr.startswith(b"error: standard input: ") and ended.stderr.count(b"\n") == 1
+
+
+def test_a_reader_that_goes_away_is_no_crash(files: Path) -> None:
+    soundfile.write(files / "long.wav", np.zeros(24_000 * 100), 24_000)
+    ended = shell(files, "CODEC encode long.wav -o - MODEL | CODEC decode - MODEL | head -c 100")
+    assert len(ended.stdout) == 100
+    assert b"Traceback" not in ended.stderr
+
+
+def test_no_output_for_a_file(cli, stereo_path: Path) -> None:
+    outcome = cli("encode", stereo_path, "--model", "any")
+    outcome.must_be_mistake(str(stereo_path), "nowhere to write", "-o")
+
+
+def test_a_terminal_gets_no_bytes(
+    cli, files: Path, stereo_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    outcome = cli("encode", stereo_path, "-o", "-", "--model", tiny_model_dir)
+    assert outcome.code == 2 and "standard output is a terminal; redirect it" in outcome.err
