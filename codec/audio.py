@@ -7,6 +7,7 @@ Files go through soundfile (libsndfile), which reads wave, FLAC, Ogg (Vorbis, Op
 from __future__ import annotations
 
 import logging
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,7 +157,9 @@ def _read_range(file: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
             blocks.append(block[max(0, start - first) :].T)
             first += len(block)
     except soundfile.LibsndfileError as error:
-        raise CodecError(f"{file.name}: cannot be decoded ({reason_of(error)}); the file is damaged") from None
+        raise CodecError(
+            f"{os.fsdecode(file.name)}: cannot be decoded ({reason_of(error)}); the file is damaged"
+        ) from None
     if not blocks:
         return np.empty((file.channels, 0), np.float32)
     return np.ascontiguousarray(np.concatenate(blocks, axis=1))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -148,7 +149,7 @@ def writing(path: str | Path, sample_rate: int, channels: int = 1) -> Iterator[A
     container, coding = output_format(path)
     with replacing(path) as temporary:
         try:
-            file = soundfile.SoundFile(temporary, "w", sample_rate, channels, coding, format=container)
+            file = soundfile.SoundFile(_native(temporary), "w", sample_rate, channels, coding, format=container)
         except soundfile.LibsndfileError as error:
             raise _cannot_write(path, sample_rate, channels, error) from None
         with file:
@@ -189,7 +190,7 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     if empty:
         raise CodecError(f"{path}: is empty (0 bytes); give an audio file with samples")
     try:
-        file = soundfile.SoundFile(path)
+        file = soundfile.SoundFile(_native(path))
     except (soundfile.LibsndfileError, TypeError) as error:  # TypeError: .raw, which has no header to read
         raise CodecError(
             f"{path}: not audio that can be read ({reason_of(error)}); expected wav, flac, ogg or mp3"
@@ -239,6 +240,11 @@ def reason_of(error: Exception) -> str:
     """What libsndfile says, without the path that soundfile puts before it."""
     text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
     return " ".join(text.split()).rstrip(".")
+
+
+def _native(path: Path) -> bytes | Path:
+    """A name as soundfile takes it: where names are bytes, those that are no text too."""
+    return os.fsencode(path) if os.name == "posix" else path
 
 
 def _cannot_write(path: Path, sample_rate: int, channels: int, error: soundfile.LibsndfileError) -> CodecError:

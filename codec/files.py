@@ -29,7 +29,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         made = [folder for folder in path.parents if not folder.exists()]  # from the inside out
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch()
+        try:
+            temporary.touch()
+        except FileNotFoundError:  # another thread, whose writing failed, has just taken the empty folder away
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.touch()
     except OSError as error:
         raise CodecError(f"{path}: cannot write there ({error.strerror}); choose a writable folder") from None
     try:

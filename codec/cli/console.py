@@ -21,6 +21,7 @@ console = Console(stderr=True, soft_wrap=True)
 Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the trained model.")]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: - where IN is -]")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Files at a time, where IN is a folder.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 
@@ -73,8 +74,10 @@ def output_of(source: Path, output: Path | None) -> Path:
     """Where the output goes: to a pipe, if that is where the input comes from and nothing else is given.
 
     Raises:
-        CodecError: no output for a file.
+        CodecError: no output for a file or folder, or a pipe for a folder.
     """
+    if source.is_dir() and output in (None, STREAM):
+        raise CodecError(f"{source}: is a folder; give a folder for its output with -o")
     if output is None and source != STREAM:
         raise CodecError(f"{source}: nowhere to write; give an output with -o, or -o - for standard output")
     return output or STREAM

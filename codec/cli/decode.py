@@ -5,40 +5,60 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import nullcontext
+from functools import partial as bind
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codec.cli.console import STREAM, Device, Force, Model, Output, check_output, output_of, report, summary, working
+from codec.cli import console
+from codec.cli.console import STREAM, working
+
+if TYPE_CHECKING:
+    from codec.transcoding import Transcoder
 
 
 def decode(
-    source: Annotated[Path, typer.Argument(metavar="IN.svq", help="Token file; - for standard input.")],
-    model: Model,
-    output: Output = None,
-    device: Device = "auto",
-    force: Force = False,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="Token file (.svq), a folder, or - for stdin.")],
+    model: console.Model,
+    output: console.Output = None,
+    device: console.Device = "auto",
+    jobs: console.Jobs = 1,
+    force: console.Force = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
     ] = False,
 ) -> None:
-    """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg."""
-    from codec import Codec, audio
+    """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg.
+
+    A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav.
+    """
+    from codec import audio
+    from codec.cli.batch import load_transcoder, run_batch
+    from codec.folders import plan_decoding
+    from codec.transcoding import check_tokens
+
+    target = console.output_of(source, output)
+    # What is wrong with the names, and damage, show before the model is loaded.
+    if source.is_dir():
+        plan = plan_decoding(source, target)
+        work = bind(load_transcoder(model, device).decode_file, partial=partial)
+        run_batch(plan, target, work, jobs=jobs, force=force)
+        return
+    if target != STREAM:
+        audio.output_format(target)
+        console.check_output(target, force)
+    if source != STREAM:
+        check_tokens(source, partial=partial)
+    _decode_one(load_transcoder(model, device), source, target, partial)
+
+
+def _decode_one(transcoder: Transcoder, source: Path, target: Path, partial: bool) -> None:
     from codec.audio_blocks import writing
     from codec.bitstream import TokenReader, reading_tokens
     from codec.files import standard_output
-    from codec.transcoding import Transcoder, check_tokens
     from codec.wave_stream import WaveStream
 
-    target = output_of(source, output)
-    if target != STREAM:
-        audio.output_format(target)
-        check_output(target, force)
-    if source != STREAM:
-        check_tokens(source, partial=partial)
-    with working(f"loading {model}"):
-        transcoder = Transcoder(Codec.from_pretrained(model, device), model)
     rate = transcoder.codec.sample_rate
     started = time.perf_counter()
     with (
@@ -55,4 +75,4 @@ def decode(
         else:
             with writing(target, rate) as writer:
                 facts = transcoder.decode(reader, writer.write, partial=partial)
-    report(target, summary(target, *facts, elapsed_s=time.perf_counter() - started))
+    console.report(target, console.summary(target, *facts, elapsed_s=time.perf_counter() - started))

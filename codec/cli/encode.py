@@ -4,34 +4,53 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codec.cli.console import STREAM, Device, Force, Model, Output, check_output, output_of, report, summary, working
+from codec.cli import console
+from codec.cli.console import STREAM, working
+
+if TYPE_CHECKING:
+    from codec.transcoding import Transcoder
 
 
 def encode(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Audio: wav, flac, ogg or mp3; - for standard input.")],
-    model: Model,
-    output: Output = None,
-    device: Device = "auto",
-    force: Force = False,
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Audio (wav, flac, ogg, mp3), a folder, or - for stdin.")
+    ],
+    model: console.Model,
+    output: console.Output = None,
+    device: console.Device = "auto",
+    jobs: console.Jobs = 1,
+    force: console.Force = False,
 ) -> None:
-    """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled."""
-    from codec import Codec, audio
-    from codec.audio_blocks import reading, reading_stdin
-    from codec.bitstream import SUFFIX
-    from codec.files import standard_output, writing_bytes
-    from codec.transcoding import Transcoder
+    """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled.
 
-    target = output_of(source, output)
+    A folder becomes a mirrored one: IN/x/a.wav is encoded into OUT/x/a.wav.svq.
+    """
+    from codec import audio
+    from codec.bitstream import SUFFIX
+    from codec.cli.batch import load_transcoder, run_batch
+    from codec.folders import plan_encoding
+
+    target = console.output_of(source, output)
+    # What is wrong with the names shows before the model is loaded.
+    if source.is_dir():
+        plan = plan_encoding(source, target)
+        run_batch(plan, target, load_transcoder(model, device).encode_file, jobs=jobs, force=force)
+        return
     if target != STREAM:
-        check_output(target, force, (SUFFIX,))
+        console.check_output(target, force, (SUFFIX,))
     if source != STREAM:
-        audio.info(source)  # a wrong input shows before the model is loaded
-    with working(f"loading {model}"):
-        transcoder = Transcoder(Codec.from_pretrained(model, device), model)
+        audio.info(source)
+    _encode_one(load_transcoder(model, device), source, target)
+
+
+def _encode_one(transcoder: Transcoder, source: Path, target: Path) -> None:
+    from codec.audio_blocks import reading, reading_stdin
+    from codec.files import standard_output, writing_bytes
+
     rate = transcoder.codec.sample_rate
     started = time.perf_counter()
     with (
@@ -40,4 +59,4 @@ def encode(
         standard_output("redirect it, or give -o OUT.svq") if target == STREAM else writing_bytes(target) as file,
     ):
         facts = transcoder.encode(reader, file)
-    report(target, summary(target, *facts, elapsed_s=time.perf_counter() - started))
+    console.report(target, console.summary(target, *facts, elapsed_s=time.perf_counter() - started))

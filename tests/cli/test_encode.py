@@ -87,7 +87,7 @@ def make_input(folder: Path, kind: str) -> Path:
     ("kind", "parts"),
     [
         ("missing", ("missing.wav", "No such file", "give an existing audio file")),
-        ("folder", ("folder.wav", "is a folder", "give an audio file")),
+        ("folder", ("folder.wav", "no file to read below it", "looked for .wav, .flac")),
         ("text", ("text.wav", "not audio", "expected wav, flac, ogg or mp3")),
         ("empty", ("empty.wav", "is empty (0 bytes)", "give an audio file with samples")),
         ("sampleless", ("sampleless.wav", "no samples", "at least one")),

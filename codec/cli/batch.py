@@ -1,0 +1,99 @@
+"""What encoding and decoding share: the model, and many files, some at a time, of which one may fail."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from codec.cli.console import console, say, summary, working
+from codec.errors import CodecError
+from codec.folders import Plan, Task
+
+if TYPE_CHECKING:
+    from codec.transcoding import Transcoded, Transcoder
+
+Work = Callable[[Path, Path], "Transcoded"]
+
+
+def load_transcoder(model: str, device: str) -> Transcoder:
+    """Load a model folder.
+
+    Raises:
+        CodecError: no such model or device.
+    """
+    from codec import Codec
+    from codec.transcoding import Transcoder
+
+    with working(f"loading {model}"):
+        return Transcoder(Codec.from_pretrained(model, device), model)
+
+
+def run_batch(plan: Plan, output: Path, work: Work, *, jobs: int, force: bool) -> None:
+    """Do every task of a plan, and print a summary on stdout. What fails is reported on stderr.
+
+    Outputs that are there already are kept, unless ``force``.
+
+    Raises:
+        typer.Exit: code 2 at the end, if anything failed.
+    """
+    started = time.perf_counter()
+    for line in plan.unreadable:
+        say("error", line, "bold red")
+    tasks = [task for task in plan.tasks if force or not os.path.lexists(task.output)]
+    failed, done = len(plan.unreadable), []
+    with _bar(len(tasks)) as advance:
+        for outcome in _outcomes(tasks, work, jobs):
+            if isinstance(outcome, CodecError):
+                failed += 1
+                say("error", str(outcome), "bold red")
+            else:
+                done.append(outcome)
+            advance()
+    duration_s, tokens, num_bytes = (sum(column) for column in zip(*done, strict=True)) if done else (0.0, 0, 0)
+    line = f"{output}: {len(done)} files"
+    if done:
+        facts = summary(output, duration_s, int(tokens), int(num_bytes), time.perf_counter() - started)
+        line += ", " + facts.removeprefix(f"{output}: ")
+    if kept := len(plan.tasks) - len(tasks):
+        line += f"; {kept} were there already (--force makes them again)"
+    typer.echo(line + (f"; {failed} failed" if failed else ""))
+    if failed:
+        raise typer.Exit(2)
+
+
+def _outcomes(tasks: list[Task], work: Work, jobs: int) -> Iterator[Transcoded | CodecError]:
+    def attempt(task: Task) -> Transcoded | CodecError:
+        try:
+            return work(task.source, task.output)
+        except CodecError as error:
+            return error
+
+    if jobs == 1:  # in this thread, where Ctrl-C is heard at once
+        yield from map(attempt, tasks)
+        return
+    import torch
+
+    # Threads share the weights. Each computes on its part of the cores, or they would stand in each other's way.
+    cores = max(1, torch.get_num_threads() // jobs)
+    with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(cores,)) as pool:
+        try:
+            for future in as_completed([pool.submit(attempt, task) for task in tasks]):
+                yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)  # after Ctrl-C or an error of ours: what has begun is finished
+
+
+@contextmanager
+def _bar(total: int) -> Iterator[Callable[[], None]]:
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("files"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda: bars.advance(task)

@@ -1,0 +1,94 @@
+"""Folders: what is below one, and where what becomes of it goes in a mirrored one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from codec.bitstream import SUFFIX
+from codec.errors import CodecError
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
+LOSSLESS = (".wav", ".flac")  # what decoded audio is written as; nothing is gained by a second lossy coding
+
+
+class Task(NamedTuple):
+    """One file to make of another."""
+
+    source: Path
+    output: Path
+
+
+class Plan(NamedTuple):
+    """All that is to be done for a folder."""
+
+    tasks: list[Task]
+    unreadable: list[str]  # folders that could not be listed, and why; one line each
+
+
+def plan_encoding(folder: Path, output: Path) -> Plan:
+    """``x/a.wav`` -> ``x/a.wav.svq``: the whole name is kept, so that ``a.wav`` and ``a.flac`` do not collide.
+
+    Raises:
+        CodecError: no audio below ``folder``, or an output folder that cannot be one.
+    """
+    return _plan(folder, output, AUDIO_SUFFIXES, lambda name: name + SUFFIX)
+
+
+def plan_decoding(folder: Path, output: Path) -> Plan:
+    """``x/a.wav.svq`` -> ``x/a.wav``, ``a.flac.svq`` -> ``a.flac``; anything else gets ``.wav``: ``a.mp3.wav``.
+
+    Raises:
+        CodecError: no token file below ``folder``, two that would become one file (``a.svq`` and ``a.wav.svq``), or an
+            output folder that cannot be one.
+    """
+
+    def renamed(name: str) -> str:
+        stem = name[: -len(SUFFIX)]
+        return stem if stem.lower().endswith(LOSSLESS) else stem + ".wav"
+
+    return _plan(folder, output, (SUFFIX,), renamed)
+
+
+def _plan(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[[str], str]) -> Plan:
+    if output.exists() and not output.is_dir():
+        raise CodecError(f"{output}: is a file; {folder} is a folder and needs a folder for its output")
+    if output.resolve() == folder.resolve():
+        raise CodecError(f"{output}: is the input folder; give another one for the output")
+    sources, unreadable = _files_below(folder, suffixes, output)
+    if not sources:
+        more = f" ({unreadable[0]})" if unreadable else ""
+        raise CodecError(f"{folder}: no file to read below it{more}; looked for {', '.join(suffixes)}")
+    claimed: dict[Path, Path] = {}
+    for source in sources:
+        target = output / source.relative_to(folder).with_name(rename(source.name))
+        if target in claimed:
+            raise CodecError(f"{source} and {claimed[target]} would both become {target}; rename one of them")
+        claimed[target] = source
+    return Plan([Task(source, target) for target, source in claimed.items()], unreadable)
+
+
+def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path) -> tuple[list[Path], list[str]]:
+    """Files by path, and what could not be listed. Links are followed, but no folder is entered twice.
+
+    Hidden files and folders are passed over, and so is ``left_out``, the output of an earlier run.
+    """
+    files: list[Path] = []
+    unreadable: list[str] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(f"{error.filename}: the folder cannot be listed ({error.strerror}); make it readable")
+
+    entered = {left_out.resolve()}
+    for root, folders, names in os.walk(folder, onerror=note, followlinks=True):
+        real = Path(root).resolve()
+        if real in entered:  # a link to a folder above makes a loop, one beside it would be a second copy
+            folders.clear()
+            continue
+        entered.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        wanted = (name for name in names if name.lower().endswith(tuple(suffixes)) and not name.startswith("."))
+        files.extend(Path(root, name) for name in wanted)
+    return sorted(files), unreadable

@@ -1,0 +1,150 @@
+"""A folder in, a mirrored folder out."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from codec import Codec
+from codec.audio import info, load
+from codec.bitstream import read_tokens
+
+NAMES = ("a.wav", "a.flac", 'deep/er/it\'s "this" one.ogg', "deep/größe 語.wav", "deep/[red]&$(x);.WAV")
+
+
+@pytest.fixture
+def recordings(tmp_path: Path, speech_path: Path) -> Path:
+    """Five recordings of different lengths, in a folder with other things."""
+    folder = tmp_path / "in put"
+    for index, name in enumerate(NAMES):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        samples, _ = soundfile.read(speech_path, start=1000 * index, frames=9_000 + index)
+        soundfile.write(folder / name, samples, 24_000)
+    (folder / "deep" / "notes.txt").write_text("no audio")
+    (folder / "empty").mkdir()
+    (folder / ".hidden.wav").write_text("no audio")
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_there_and_back(
+    cli, tmp_path: Path, recordings: Path, tiny_codec: Codec, tiny_model_dir: Path, jobs: int
+) -> None:
+    options = ("--model", tiny_model_dir, "--device", "cpu", "--jobs", jobs)
+    encoded = cli("encode", recordings, "-o", tmp_path / "tokens", *options)
+    assert (encoded.code, encoded.err) == (0, "")
+    assert encoded.out.startswith(f"{tmp_path / 'tokens'}: 5 files, 1.88 s, 145 tokens, ")
+    assert files(tmp_path / "tokens") == sorted(f"{name}.svq" for name in NAMES)
+    for name in NAMES:
+        recording = read_tokens(tmp_path / "tokens" / f"{name}.svq")
+        expected = tiny_codec.encode(load(recordings / name, 24_000)).tokens[0]
+        assert recording.is_whole and recording.tokens.tolist() == expected.tolist()
+
+    decoded = cli("decode", tmp_path / "tokens", "-o", tmp_path / "back", *options)
+    assert decoded.code == 0 and "5 files, 1.88 s, 145 tokens" in decoded.out
+    names = [name + ".wav" if name.endswith(".ogg") else name for name in NAMES]
+    assert files(tmp_path / "back") == sorted(names)
+    for index, name in enumerate(names):
+        assert info(tmp_path / "back" / name).num_samples == 9_000 + index
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_what_cannot_be_read_is_reported_and_the_rest_goes_on(
+    cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path, jobs: int
+) -> None:
+    (recordings / "broken.wav").write_text("no audio")
+    (recordings / "b.wav").symlink_to("nothing")
+    soundfile.write(recordings / "deep" / "nan.wav", np.array([0, np.nan]), 24_000, subtype="FLOAT")
+    outcome = cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir, "--jobs", jobs)
+    assert outcome.code == 2
+    errors = sorted(line for line in outcome.err.splitlines() if line.startswith("error: "))
+    assert len(errors) == 3
+    for line, (name, says) in zip(
+        errors,
+        [("b.wav", "No such file"), ("broken.wav", "not audio"), ("deep/nan.wav", "sample 1 is NaN")],
+        strict=True,
+    ):
+        assert str(recordings / name) in line and says in line
+    assert outcome.out.endswith("; 3 failed\n") and "5 files" in outcome.out
+    assert files(tmp_path / "tokens") == sorted(f"{name}.svq" for name in NAMES)
+
+
+def test_a_damaged_token_file_among_others(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    path = tmp_path / "tokens" / "a.wav.svq"
+    path.write_bytes(path.read_bytes()[:-30])
+    outcome = cli("decode", tmp_path / "tokens", "-o", tmp_path / "back", "--model", tiny_model_dir)
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {path}: it ends early")
+    assert "4 files" in outcome.out and outcome.out.endswith("; 1 failed\n")
+    assert len(files(tmp_path / "back")) == 4
+
+
+def test_what_is_there_is_kept_without_force(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    kept = tmp_path / "tokens" / "a.wav.svq"
+    kept.parent.mkdir()
+    kept.write_text("precious")
+    command = ("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    assert "4 files" in (out := cli(*command).out)
+    assert out.endswith("; 1 were there already (--force makes them again)\n")
+    assert kept.read_text() == "precious"
+    assert "0 files; 5 were there already" in cli(*command).out
+    assert "5 files" in cli(*command, "--force").out
+    assert read_tokens(kept).is_whole
+
+
+def test_links_are_followed_but_loops_are_not(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    shutil.move(recordings / "deep", tmp_path / "elsewhere")
+    (recordings / "deep").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "up").symlink_to(recordings)
+    (recordings / "again").symlink_to(recordings)
+    (recordings / "self").symlink_to("self")
+    outcome = cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    assert outcome.code == 0
+    assert files(tmp_path / "tokens") == sorted(f"{name}.svq" for name in NAMES)
+
+
+def test_an_output_inside_the_input_is_not_read_again(
+    cli, recordings: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    command = ("decode", tmp_path / "tokens", "-o", tmp_path / "tokens" / "out", "--model", tiny_model_dir)
+    assert "5 files" in cli(*command).out
+    command = ("encode", tmp_path / "tokens", "-o", tmp_path / "tokens" / "out", "--model", tiny_model_dir)
+    cli(*command).must_be_mistake("no file to read below it")
+
+
+def test_a_name_that_is_no_text(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    """Linux file names are bytes; these are no UTF-8."""
+    name = os.fsdecode(b"caf\xe9.wav")
+    shutil.copy(recordings / "a.wav", recordings / name)
+    outcome = cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    assert outcome.code == 0, outcome
+    assert read_tokens(tmp_path / "tokens" / f"{name}.svq").is_whole
+
+
+def test_mistakes(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    def refused(*args: object) -> None:
+        *arguments, parts = args
+        cli(*arguments, "--model", tiny_model_dir).must_be_mistake(*parts)
+
+    refused("encode", recordings / "empty", "-o", tmp_path / "x", ("no file to read below it", ".wav, .flac"))
+    refused("decode", recordings, "-o", tmp_path / "x", ("no file to read below it; looked for .svq",))
+    refused("encode", recordings, "-o", recordings / "a.wav", ("a.wav: is a file", "needs a folder"))
+    refused("encode", recordings, "-o", recordings, ("is the input folder; give another",))
+    refused("encode", recordings, ("is a folder; give a folder for its output with -o",))
+    refused("encode", recordings, "-o", "-", ("is a folder; give a folder",))
+    (tmp_path / "tokens").mkdir()
+    for name in ("a.svq", "a.wav.svq"):
+        (tmp_path / "tokens" / name).touch()
+    refused("decode", tmp_path / "tokens", "-o", tmp_path / "x", ("a.wav.svq and", "a.svq would both become"))
+    assert not (tmp_path / "x").exists()
