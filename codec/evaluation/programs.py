@@ -85,9 +85,14 @@ class ProgramSystem(ABC):
         soundfile.write(path, audio.clamp(-1.0, 1.0).numpy(), self.own_rate, "PCM_16")
 
     def read(self, path: Path) -> Tensor:
-        """Read (T,) at ``own_rate`` as the decoder writes it."""
+        """Read (T,) at ``own_rate`` as the decoder writes it.
+
+        Raises:
+            CodecError: no audio, or of another rate.
+        """
         audio, rate = audio_io.read(path)
-        assert rate == self.own_rate
+        if rate != self.own_rate:
+            raise CodecError(f"{self.decoder} wrote {rate} Hz, expected {self.own_rate} Hz")
         return audio_io.to_mono(audio)
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
