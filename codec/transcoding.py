@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -109,8 +110,9 @@ class Transcoder:
         """Audio (T,) on the CPU. Each run of whole blocks is decoded by itself, what lies between is silence."""
         hop, given = self.codec.hop_length, 0
         for lost, run in groupby(reader, key=lambda block: bool(block[0] < 0)):
+            if lost and not partial:
+                raise _damaged(reader.name, replace(reader.condition, complete=True))  # what follows is not known yet
             if lost:
-                _refuse_damage(reader.name, reader.condition, partial)
                 pieces: Iterator[Tensor] = (torch.zeros(len(block) * hop) for block in run)
             else:
                 pieces = decode_chunks(self.codec, map(torch.from_numpy, run), self.windows)
@@ -136,8 +138,11 @@ def check_tokens(source: Path, *, partial: bool = False) -> None:
 def _refuse_damage(name: str, condition: Condition, partial: bool) -> None:
     """Refuse a damaged recording, unless ``partial``, and one that has no frame to decode."""
     if not condition.is_whole and not partial:
-        damage = condition.damage()
-        raise CodecError(f"{name}: {damage}; get it again, or give --partial to decode what is whole")
+        raise _damaged(name, condition)
     if condition.num_frames == sum(map(len, condition.lost)):
         reason = condition.damage() or "the recording has no samples"
         raise CodecError(f"{name}: {reason}; there is no frame to decode, encode the recording again")
+
+
+def _damaged(name: str, condition: Condition) -> CodecError:
+    return CodecError(f"{name}: {condition.damage()}; get it again, or give --partial to decode what is whole")

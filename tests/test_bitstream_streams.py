@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import resource
+import signal
+import sys
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from codec.bitstream import HEADER_SIZE, Header, TokenReader, TokenWriter, read_tokens
+from codec.bitstream import HEADER_SIZE, Header, TokenReader, TokenWriter, read_tokens, write_tokens
 from codec.errors import CodecError
 
 FINGERPRINT = "0123456789abcdef"
@@ -97,6 +102,35 @@ def test_a_long_recording_is_read_in_the_memory_of_a_block() -> None:
         assert peak < 100_000  # 3.2 MB of tokens, 600 kB of file
 
 
+@pytest.mark.parametrize(
+    ("known", "digest"),
+    [
+        (True, "1e6772f2f9f3fd2239aba0f2cc6c2abd7289dc7bceeb6bf112c9e47cbb59595b"),
+        (False, "dc0a580f7fa9f6bb4f6da77a4f1d4649b822b6fc42d6d51219a20debdcedefcf"),
+    ],
+)
+def test_version_1_at_the_usual_sizes_stays_as_it_is(known: bool, digest: str) -> None:
+    """Ten seconds at 75 tokens a second and 12 bits: the bytes of the first version, by their SHA-256."""
+    tokens = np.arange(750) ** 2 * 7 % 4096
+    data = streamed(tokens, 240_000 - 77, [], known, 256)
+    assert len(data) == 48 + 3 * 6 + 750 * 12 // 8 + 22
+    assert hashlib.sha256(data).hexdigest() == digest
+    assert read_tokens(io.BytesIO(data)).tokens.tolist() == tokens.tolist()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit of the file size")
+def test_a_full_disk_leaves_no_file(tmp_path: Path) -> None:
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(CodecError, match=r"a\.svq: writing failed \(File too large\); nothing was written"):
+            write_tokens(tmp_path / "a.svq", header(320 * 50_000), recording(50_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
+
+
 # -- damage -----------------------------------------------------------------------------------------------------------
 
 
@@ -142,6 +176,18 @@ def test_damage_at_the_end_of_a_pipe_is_no_part_of_the_recording() -> None:
     assert sum(len(block) for block in reader) == 40
     assert reader.condition.lost == () and reader.num_samples is None
     assert reader.condition.damage() == "it ends early, after 40 frames (0.53 s) of an unknown number"
+
+
+def test_ten_thousand_random_strings() -> None:
+    """Behind a header that is right: no crash, no hang, nothing read that is not there."""
+    generator = np.random.default_rng(0)
+    starts = [header(3000).pack(), header(None).pack(), header(2**40).pack(), header(None, 1, 4).pack()]
+    for number in range(10_000):
+        data = starts[number % 4] + generator.bytes(generator.integers(0, 120))
+        reader = TokenReader(io.BytesIO(data))
+        tokens = np.concatenate([np.zeros(0, int), *reader])
+        assert not reader.condition.is_whole
+        assert (tokens < 0).all() and len(tokens) <= 8 * len(data)
 
 
 @settings(max_examples=300, deadline=None)
