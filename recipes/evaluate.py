@@ -129,6 +129,8 @@ def main(
         for row in metric_rows(summary):
             table.add_row(*row)
         console.print(table)
+        for name, reason in outcome.unavailable.items():
+            console.print(f"{name}: not available: {reason}", markup=False, highlight=False, soft_wrap=True)
         if outcome.speed.utterances:
             console.print(outcome.speed.line(conditions), highlight=False, soft_wrap=True)
         console.print(f"{output / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)

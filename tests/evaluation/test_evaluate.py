@@ -59,6 +59,7 @@ def test_one_and_two_processes_give_the_same_summary(tiny_model_dir: Path, with_
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("log-mel") == 1  # one process reports
+        assert "utmos: not available: no weights; run codec fetch utmos" in done.stdout
         assert ("share of process 1 of 2" in done.stderr) == (processes == 2)
     one, two = tmp_path / "of-1", tmp_path / "of-2"
     for name in ("summary.json", "summary.md", "utterances.jsonl"):
