@@ -1,0 +1,49 @@
+"""The measurements behind docs/long_audio.md run, and print what they say they print."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def measured(script: str, *arguments: object) -> list[str]:
+    command = [sys.executable, ROOT / "benchmarks" / script, *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    return ended.stdout.splitlines()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, speech_path: Path) -> Path:
+    (tmp_path / "speech").mkdir()
+    for name in ("a.flac", "b.flac"):
+        shutil.copy(speech_path, tmp_path / "speech" / name)
+    return tmp_path / "speech"
+
+
+def test_window_difference(folder: Path, tiny_model_dir: Path) -> None:
+    options = ("--model", tiny_model_dir, "--seconds", 6, "--window", 2, "--window", 9, "--overlap", 0.5)
+    title, _, short, whole = measured("window_difference.py", folder, *options)
+    assert title.startswith(f"{tiny_model_dir}: 6.0 s, ")
+    window, overlap, difference, worst, mel, *_ = map(float, short.split())
+    assert (window, overlap) == (2, 0.5)
+    assert -60 < difference < worst < 0 < mel
+    window, overlap, difference, worst, mel, *_ = map(float, whole.split())
+    assert (window, difference, worst, mel) == (9, -200, -200, 0)  # six seconds fit into nine
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from the kernel")
+def test_long_audio(folder: Path, tiny_model_dir: Path) -> None:
+    _, encoded, decoded, tokens = measured("long_audio.py", folder, "--model", tiny_model_dir, "--minutes", 0.7)
+    for line, command in ((encoded, "encode"), (decoded, "decode")):
+        minutes, name, peak_mb, speed = line.split()
+        assert name == command and 0.3 < float(minutes) < 1.2
+        assert 100 < float(peak_mb) < 3000 and float(speed) > 0
+    assert tokens.endswith(": 0 differ from those of one pass")
