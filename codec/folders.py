@@ -55,7 +55,7 @@ def plan_decoding(folder: Path, output: Path) -> Plan:
 def _plan(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[[str], str]) -> Plan:
     if output.exists() and not output.is_dir():
         raise CodecError(f"{output}: is a file; {folder} is a folder and needs a folder for its output")
-    if output.resolve() == folder.resolve():
+    if os.path.realpath(output) == os.path.realpath(folder):
         raise CodecError(f"{output}: is the input folder; give another one for the output")
     sources, unreadable = _files_below(folder, suffixes, output)
     if not sources:
@@ -81,9 +81,9 @@ def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path) -> tuple
     def note(error: OSError) -> None:
         unreadable.append(f"{error.filename}: the folder cannot be listed ({error.strerror}); make it readable")
 
-    entered = {left_out.resolve()}
+    entered = {os.path.realpath(left_out)}  # not Path.resolve, which does not survive a link to itself
     for root, folders, names in os.walk(folder, onerror=note, followlinks=True):
-        real = Path(root).resolve()
+        real = os.path.realpath(root)
         if real in entered:  # a link to a folder above makes a loop, one beside it would be a second copy
             folders.clear()
             continue

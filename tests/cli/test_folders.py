@@ -123,6 +123,21 @@ def test_an_output_inside_the_input_is_not_read_again(
     cli(*command).must_be_mistake("no file to read below it")
 
 
+def test_a_link_to_itself(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (recordings / "loop.wav").symlink_to("loop.wav")
+    outcome = cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    assert outcome.code == 2
+    assert outcome.err.startswith(
+        f"error: {recordings / 'loop.wav'}: cannot be read (Too many levels of symbolic links)"
+    )
+    assert outcome.out.endswith("; 1 failed\n") and "5 files" in outcome.out
+    for args in ((tmp_path / "loop", "-o", tmp_path / "x"), (tmp_path / "loop", "-o", tmp_path / "x.svq")):
+        assert cli("encode", *args, "--model", tiny_model_dir).code == 2
+    outcome = cli("encode", recordings, "-o", tmp_path / "loop", "--model", tiny_model_dir)
+    assert outcome.code == 2 and outcome.err.count("\n") == 6 and "Traceback" not in outcome.err
+
+
 def test_a_name_that_is_no_text(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
     """Linux file names are bytes; these are no UTF-8."""
     name = os.fsdecode(b"caf\xe9.wav")
