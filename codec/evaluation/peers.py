@@ -117,7 +117,7 @@ class Speex(ProgramSystem):
     """Speex, wide-band, at a quality from 0 to 10.
 
     ``speexdec`` drops the look-ahead of the codec from streams of several Ogg pages, but forgets to where the last
-    page is also the first (up to about 6 s); there it is dropped here.
+    page is also the first (255 frames of 20 ms, 5.1 s); there it is dropped here.
     """
 
     encoder: ClassVar[str] = "speexenc"
