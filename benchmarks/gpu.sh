@@ -4,7 +4,7 @@
 #   benchmarks/gpu.sh                 # all steps
 #   benchmarks/gpu.sh train 1200      # one step, with its limit in seconds
 #
-# Before the first call: manifests of the training speech in exp/pretrained/data (recipes/prepare_folder.py).
+# Before the first call: manifests of the training speech (egs/pretrained/prepare.sh).
 # Results: exp/pretrained (checkpoints, metrics), exp/bench (JSON).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
