@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +17,7 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.files import replacing
+from codec.files import replacing, standard_input
 from codec.resampling import Resampler, resampled_length
 
 logger = logging.getLogger(__name__)
@@ -98,12 +97,13 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
     length is not known before the end.
 
     Raises:
-        CodecError: no audio, or none that a pipe can carry.
+        CodecError: a terminal, no audio, or none that a pipe can carry.
     """
     name = "standard input"
-    seekable = sys.stdin.seekable()
+    stream = standard_input()
+    seekable = stream.seekable()
     try:
-        file = soundfile.SoundFile(sys.stdin.buffer if seekable else sys.stdin.fileno(), closefd=False)
+        file = soundfile.SoundFile(stream if seekable else stream.fileno(), closefd=False)
     except soundfile.LibsndfileError as error:
         expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
         raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None

@@ -62,15 +62,27 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def standard_input() -> BinaryIO:
+    """Standard input for bytes.
+
+    Raises:
+        CodecError: it is a terminal, or closed.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        state = "closed" if sys.stdin is None else "a terminal"
+        raise CodecError(f"standard input is {state}; redirect a file (< IN) or pipe a program's output to it")
+    return sys.stdin.buffer
+
+
 @contextmanager
 def standard_output(hint: str) -> Iterator[BinaryIO]:
     """Standard output for bytes; what it takes is gone, whole or not.
 
     Raises:
-        CodecError: it is a terminal (``hint`` says what to do then), or what is behind it takes no more.
+        CodecError: it is a terminal or closed (``hint`` says what to do then), or what is behind it takes no more.
     """
-    if sys.stdout.isatty():
-        raise CodecError(f"standard output is a terminal; {hint}")
+    if sys.stdout is None or sys.stdout.isatty():
+        raise CodecError(f"standard output is {'closed' if sys.stdout is None else 'a terminal'}; {hint}")
     try:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from contextlib import nullcontext
 from functools import partial as bind
@@ -56,14 +55,14 @@ def decode(
 def _decode_one(transcoder: Transcoder, source: Path, target: Path, partial: bool) -> None:
     from codec.audio_blocks import writing
     from codec.bitstream import TokenReader, reading_tokens
-    from codec.files import standard_output
+    from codec.files import standard_input, standard_output
     from codec.wave_stream import WaveStream
 
     rate = transcoder.codec.sample_rate
     started = time.perf_counter()
     with (
         working(f"decoding {source}"),
-        nullcontext(TokenReader(sys.stdin.buffer, "standard input"))
+        nullcontext(TokenReader(standard_input(), "standard input"))
         if source == STREAM
         else reading_tokens(source) as reader,
     ):

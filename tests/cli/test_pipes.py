@@ -92,6 +92,16 @@ def test_a_mistake_sends_nothing(files: Path, tiny_codec: Codec) -> None:
                 assert ended.stderr.startswith(b"error: standard input: ") and ended.stderr.count(b"\n") == 1
 
 
+def test_there_is_nothing_to_read_from_or_write_to(files: Path) -> None:
+    for command in ("encode", "decode"):
+        ended = shell(files, f"CODEC {command} - MODEL <&-")
+        assert ended.returncode == 2
+        assert ended.stderr.startswith(b"error: standard input is closed; redirect a file (< IN)")
+    ended = shell(files, "CODEC encode stereo.wav -o - MODEL >&-")
+    assert ended.returncode == 2
+    assert b"error: standard output is closed; redirect it, or give -o OUT.svq" in ended.stderr
+
+
 def test_a_reader_that_goes_away_is_no_crash(files: Path) -> None:
     soundfile.write(files / "long.wav", np.zeros(24_000 * 100), 24_000)
     ended = shell(files, "CODEC encode long.wav -o - MODEL | CODEC decode - MODEL | head -c 100")
@@ -104,9 +114,17 @@ def test_no_output_for_a_file(cli, stereo_path: Path) -> None:
     outcome.must_be_mistake(str(stereo_path), "nowhere to write", "-o")
 
 
-def test_a_terminal_gets_no_bytes(
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_terminals_neither_give_nor_get_bytes(
     cli, files: Path, stereo_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("sys.stdin", Terminal())
+        cli("decode", "-", "--model", tiny_model_dir).must_be_mistake("standard input is a terminal; redirect a file")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     outcome = cli("encode", stereo_path, "-o", "-", "--model", tiny_model_dir)
     assert outcome.code == 2 and "standard output is a terminal; redirect it" in outcome.err
