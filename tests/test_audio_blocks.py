@@ -100,23 +100,24 @@ except CodecError as error:
 
 
 @pytest.mark.parametrize(
-    ("name", "piped", "redirected"),
+    ("name", "through_a_pipe", "says"),
     [
-        ("a.wav", "None 48000", "48000 48000"),
-        ("a.ogg", "None 48000", "48000 48000"),
-        ("a.flac", "expected wave, which a pipe can carry; or name the file", "48000 48000"),
-        ("a.txt", "not audio that can be read", "not audio that can be read"),
+        ("a.wav", True, "None 48000"),
+        ("a.ogg", True, "None 48000"),
+        ("a.flac", True, "expected wave, which a pipe can carry; or name the file"),
+        ("a.flac", False, "48000 48000"),
     ],
 )
-def test_standard_input(tmp_path: Path, speech: Tensor, name: str, piped: str, redirected: str) -> None:
+def test_standard_input(tmp_path: Path, speech: Tensor, name: str, through_a_pipe: bool, says: str) -> None:
     path = tmp_path / name
-    path.write_text("text") if name == "a.txt" else soundfile.write(path, speech[::3].numpy(), 8000)
+    soundfile.write(path, speech[::3].numpy(), 8000)
     command = [sys.executable, "-c", READ]
-    ended = subprocess.run(command, input=path.read_bytes(), stdout=subprocess.PIPE, check=True)
-    assert piped in ended.stdout.decode()
-    with path.open("rb") as file:
-        ended = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, check=True)
-    assert redirected in ended.stdout.decode()
+    if through_a_pipe:
+        ended = subprocess.run(command, input=path.read_bytes(), stdout=subprocess.PIPE, check=True)
+    else:
+        with path.open("rb") as file:
+            ended = subprocess.run(command, stdin=file, stdout=subprocess.PIPE, check=True)
+    assert says in ended.stdout.decode()
 
 
 class Pipe(io.BytesIO):
