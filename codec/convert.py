@@ -41,10 +41,30 @@ def convert_simvq(checkpoint: Path, output: Path) -> None:
             SimVQ audio model.
     """
     state = simvq_weights(read_checkpoint(checkpoint), str(checkpoint))
-    config = simvq_config(state)
+    weights = {rename_simvq(name): value for name, value in state.items()}
+    _write(simvq_config(state), weights, checkpoint, output)
+
+
+def convert_wavtokenizer(checkpoint: Path, output: Path, bandwidth_id: int = 0) -> None:
+    """Read a published WavTokenizer checkpoint (Lightning, arXiv 2408.16532) and write our model folder.
+
+    Its encoder is the same with ``causal`` off. Its backbone's layer norms take scale and shift from a table of four
+    bandwidths, of which use is fixed to one; that row becomes the norm's own weight and bias. Its codebook is learned
+    by averages and used as it is: C behind W = I. Strides follow from the kernels, so the models of 75 and of 40 tokens
+    a second both convert. EnCodec's decoder, which is never called, and the discriminators are dropped.
+
+    Raises:
+        CodecError: as :func:`convert_simvq`, or a ``bandwidth_id`` that the tables do not have.
+    """
+    state = _state_dict(read_checkpoint(checkpoint), str(checkpoint), "WavTokenizer")
+    weights = wavtokenizer_weights(state, str(checkpoint), bandwidth_id)
+    _write(wavtokenizer_config(weights), weights, checkpoint, output)
+
+
+def _write(config: ModelConfig, weights: Mapping[str, Tensor], checkpoint: Path, output: Path) -> None:
     with torch.device("meta"):
         codec = Codec(config)
-    load_weights(codec, {rename_simvq(name): value for name, value in state.items()}, str(checkpoint))
+    load_weights(codec, dict(weights), str(checkpoint))
     codec.save_pretrained(output)
 
 
@@ -74,16 +94,21 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     return loaded
 
 
+def _state_dict(checkpoint: Mapping[str, Any], where: str, system: str) -> Mapping[str, Any]:
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, Mapping):
+        keys = ", ".join(list(map(str, checkpoint))[:5])
+        raise CodecError(f"{where}: no 'state_dict' (found: {keys}); expected a Lightning checkpoint of {system}")
+    return state
+
+
 def simvq_weights(checkpoint: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     """The weights used at inference, under their published names, averaged copies preferred.
 
     Raises:
         CodecError: no ``state_dict`` or no SimVQ audio model in it.
     """
-    state = checkpoint.get("state_dict")
-    if not isinstance(state, Mapping):
-        keys = ", ".join(list(map(str, checkpoint))[:5])
-        raise CodecError(f"{where}: no 'state_dict' (found: {keys}); expected a Lightning checkpoint of SimVQ")
+    state = _state_dict(checkpoint, where, "SimVQ")
     weights = {}
     for name, value in state.items():
         if str(name).startswith(USED_PARTS):
@@ -129,6 +154,56 @@ def rename_simvq(name: str) -> str:
             f"{name}: not a weight of the published SimVQ audio model; is this another model's checkpoint?"
         )
     return ours
+
+
+_ENCODEC = "feature_extractor.encodec."
+_WAVTOKENIZER_CODEBOOK = f"{_ENCODEC}quantizer.vq.layers.0._codebook.embed"
+
+
+def wavtokenizer_weights(state: Mapping[str, Any], where: str, bandwidth_id: int = 0) -> dict[str, Tensor]:
+    """The weights of a published WavTokenizer used at inference, under our names.
+
+    Raises:
+        CodecError: parts of WavTokenizer are missing or no tensors, or the tables have no row ``bandwidth_id``.
+    """
+    used = {
+        str(name): value
+        for name, value in state.items()
+        if str(name).startswith((f"{_ENCODEC}encoder.", "backbone.", "head.")) or name == _WAVTOKENIZER_CODEBOOK
+    }
+    for name, value in used.items():
+        if not isinstance(value, Tensor):
+            raise CodecError(f"{where}: {name} is no tensor; expected a Lightning checkpoint of WavTokenizer")
+    codebook = used.pop(_WAVTOKENIZER_CODEBOOK, None)
+    if codebook is None or codebook.ndim != 2 or codebook.numel() == 0:
+        raise CodecError(f"{where}: no codebook named {_WAVTOKENIZER_CODEBOOK}: not a WavTokenizer model")
+    weights = {"quantizer.codebook": codebook, "quantizer.projection.weight": torch.eye(codebook.shape[1])}
+    for name, value in used.items():
+        table = re.fullmatch(r"(.*norm)\.(scale|shift)\.weight", name)
+        if table:
+            if not 0 <= bandwidth_id < len(value):
+                raise CodecError(f"{where}: bandwidth_id={bandwidth_id}: {name} has rows 0 to {len(value) - 1}")
+            name = f"{table[1]}.{'weight' if table[2] == 'scale' else 'bias'}"
+            value = value[bandwidth_id]
+        weights[rename_simvq(name.removeprefix(_ENCODEC))] = value
+    return weights
+
+
+def wavtokenizer_config(weights: Mapping[str, Tensor]) -> ModelConfig:
+    """Settings of a published WavTokenizer, from the shapes of its weights under our names."""
+    size, dim = weights["quantizer.codebook"].shape
+    kernels = [
+        weights.get(f"encoder.stages.{stage}.downsample.conv.parametrizations.weight.original1") for stage in range(4)
+    ]
+    head = weights.get("decoder.head.out.bias")
+    if head is None or any(kernel is None for kernel in kernels):
+        raise CodecError("encoder or head is missing in the checkpoint: not a WavTokenizer model")
+    strides = tuple(kernel.shape[-1] // 2 for kernel in kernels if kernel is not None)  # kernels span two strides
+    return ModelConfig(
+        encoder=EncoderConfig(latent_dim=dim, strides=strides, causal=False),
+        quantizer=QuantizerConfig(codebook_size=size, bias=False),
+        decoder=DecoderConfig(n_fft=len(head) - 2),
+    )
 
 
 def _rename_encoder(rest: str) -> str | None:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 import pickle
 from pathlib import Path
 
 import pytest
 import torch
-from golden_weights import golden_state, golden_values, relative_error
+from golden_weights import GOLDEN, golden_state, golden_values, golden_weight, relative_error
 
 from codec import Codec, CodecError
-from codec.convert import convert_simvq, read_checkpoint, rename_simvq
+from codec.convert import convert_simvq, convert_wavtokenizer, read_checkpoint, rename_simvq
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,46 @@ def test_a_published_checkpoint_becomes_our_model(published: dict[str, torch.Ten
     tokens = codec.encode(golden["audio"])
     assert torch.equal(tokens.tokens, golden["indices"])
     assert relative_error(codec.decode(golden["tokens"])[:, 0], golden["tokens_audio"]) <= 1e-4
+
+
+@pytest.fixture(scope="module")
+def wavtokenizer() -> dict[str, torch.Tensor]:
+    shapes = json.loads((GOLDEN / "wavtokenizer_keys.json").read_text())
+    state = {name: golden_weight(name, shape, seed=0) for name, shape in shapes.items()}
+    return state | {"head.istft.window": torch.hann_window(len(state["head.istft.window"]))}
+
+
+def test_a_published_wavtokenizer_becomes_our_model(wavtokenizer: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"state_dict": wavtokenizer, "epoch": 3}, tmp_path / "x.ckpt")
+    convert_wavtokenizer(tmp_path / "x.ckpt", tmp_path / "model")
+    codec = Codec.from_pretrained(tmp_path / "model", device="cpu")
+    golden = golden_values("wavtokenizer_seed0.npz")
+    with torch.no_grad():
+        assert relative_error(codec.encoder(golden["audio"][None, None]), golden["latent"]) <= 1e-4
+    tokens = codec.encode(golden["audio"])
+    assert torch.equal(tokens.tokens, golden["indices"])
+    reconstruction = codec.decode(tokens.tokens)[:, 0]
+    assert relative_error(reconstruction, golden["reconstruction"]) <= 1e-4
+    assert relative_error(codec.decode(golden["tokens"])[:, 0], golden["tokens_audio"]) <= 1e-4
+
+
+def test_another_bandwidth_of_wavtokenizer_is_another_model(
+    wavtokenizer: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    torch.save({"state_dict": wavtokenizer}, tmp_path / "x.ckpt")
+    convert_wavtokenizer(tmp_path / "x.ckpt", tmp_path / "model", bandwidth_id=1)
+    golden = golden_values("wavtokenizer_seed0.npz")
+    audio = Codec.from_pretrained(tmp_path / "model", device="cpu").decode(golden["tokens"])[:, 0]
+    assert relative_error(audio, golden["tokens_audio"]) > 1e-3
+    with pytest.raises(CodecError, match=r"bandwidth_id=4: .* has rows 0 to 3"):
+        convert_wavtokenizer(tmp_path / "x.ckpt", tmp_path / "model", bandwidth_id=4)
+
+
+def test_a_simvq_checkpoint_is_no_wavtokenizer(published: dict[str, torch.Tensor], tmp_path: Path) -> None:
+    torch.save({"state_dict": published}, tmp_path / "x.ckpt")
+    with pytest.raises(CodecError, match=r"no codebook named .*: not a WavTokenizer model"):
+        convert_wavtokenizer(tmp_path / "x.ckpt", tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_names_that_are_not_published_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,22 +13,28 @@ from codec.cli.console import Force, check_output, working
 app = typer.Typer(help="Convert published checkpoints into a model folder.", no_args_is_help=True)
 
 
-@app.callback()
-def _family() -> None:
-    # A callback keeps the checkpoint's family a sub-command while there is only one.
-    pass
+Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The authors' Lightning checkpoint.")]
+Folder = Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Model folder to write.")]
 
 
 @app.command("simvq")
-def simvq(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="The authors' Lightning checkpoint.")],
-    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Model folder to write.")],
-    force: Force = False,
-) -> None:
+def simvq(checkpoint: Checkpoint, output: Folder, force: Force = False) -> None:
     """Convert a published SimVQ audio checkpoint."""
     from codec.convert import convert_simvq
 
+    _convert(convert_simvq, checkpoint, output, force)
+
+
+@app.command("wavtokenizer")
+def wavtokenizer(checkpoint: Checkpoint, output: Folder, force: Force = False) -> None:
+    """Convert a published WavTokenizer checkpoint, of 75 or of 40 tokens a second."""
+    from codec.convert import convert_wavtokenizer
+
+    _convert(convert_wavtokenizer, checkpoint, output, force)
+
+
+def _convert(convert: Callable[[Path, Path], None], checkpoint: Path, output: Path, force: bool) -> None:
     check_output(output / "config.json", force)  # the folder itself may be there
     with working(f"converting {checkpoint}"):
-        convert_simvq(checkpoint, output)
+        convert(checkpoint, output)
     typer.echo(f"{output}: converted from {checkpoint}")
