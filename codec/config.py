@@ -244,6 +244,7 @@ class RunConfig(Settings):
     """A whole training run."""
 
     output: str = "exp/run"
+    init_from: str | None = None  # model folder (or hub name) of equal sizes whose weights training starts from
     model: ModelConfig = ModelConfig()
     discriminators: DiscriminatorConfig = DiscriminatorConfig()
     losses: LossConfig = LossConfig()

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
+from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
 from codec.quantizers.usage import CodeUsage
 from codec.training.checkpoint import open_run, save_checkpoint
 from codec.training.data import CropDataset, StepSampler, crop_loader, read_manifests
@@ -60,11 +61,15 @@ class Trainer:
         )
         self.validation = Validation(accelerator, config)
         self._batches(0, 0)  # refuses a batch size that the processes cannot share
-        checkpoint = open_run(self.run, config, resume=resume, main_process=accelerator.is_main_process)
 
         set_seed(settings.seed)
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
+        if config.init_from is not None:
+            weights = find_model(config.init_from) / WEIGHTS_FILE
+            load_weights(codec, read_weights(weights), f"init_from={config.init_from}")
         leave_untaught(codec, discriminators, config.losses)
+        # From here on something is written.
+        checkpoint = open_run(self.run, config, resume=resume, main_process=accelerator.is_main_process)
         self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
         self.ema = EMA(codec, settings.ema_decay)
         self.ema.codec.to(device)  # after copying: a copied LSTM has its weights in pieces until it is moved

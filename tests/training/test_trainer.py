@@ -282,6 +282,25 @@ def test_normalized_commitment_is_over_the_variance_that_the_bottleneck_meets(
     assert resumed.means.read(resumed.accelerator)["loss/commitment"] == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_training_starts_from_another_models_weights(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trained = make_trainer(make_config("one", training={"steps": 2}))
+    trained.fit()
+    config = make_config("two", init_from=str(trained.run / "best"))
+    tuned = make_trainer(config)
+    start = Codec.from_pretrained(trained.run / "best", device="cpu").state_dict()
+    assert_same(dict(start), dict(tuned.plain_codec.state_dict()))
+    assert_same(dict(start), dict(tuned.ema.codec.state_dict()))
+    tuned.fit(stop_at=2)
+    assert not torch.equal(start["decoder.head.out.bias"], tuned.plain_codec.decoder.head.out.bias)
+    resumed = make_trainer(config, resume=True)  # goes on from the checkpoint, not from there again
+    assert_same(weights(tuned), weights(resumed))
+    with pytest.raises(CodecError, match=r"init_from=.*1 of another shape \(quantizer\.codebook"):
+        make_trainer(
+            make_config("three", init_from=str(trained.run / "best"), model={"quantizer": {"codebook_size": 64}})
+        )
+    assert not trained.run.with_name("three").exists()
+
+
 # -- mistakes -------------------------------------------------------------------------------------------------------
 
 
