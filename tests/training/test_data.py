@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 import torch
 
 import codec.audio as audio_io
-from codec import CodecError, RunConfig
+from codec import CodecError
 from codec.config import DataConfig
 from codec.manifest import Utterance, read_manifest, write_manifest
 from codec.training.data import CropDataset, StepSampler, crop_loader, read_crop, validation_crops
@@ -141,7 +140,3 @@ def test_relative_manifests_move_with_their_folder(utterances: list[Utterance], 
     (tmp_path / "a").rename(tmp_path / "b")
     moved = read_manifest(tmp_path / "b" / "m.jsonl")
     assert read_crop(moved[0], 24_000, 2400, 0.0).shape == (2400,)
-
-
-def test_make_config_is_used(make_config: Callable[..., RunConfig]) -> None:
-    assert make_config(data={"batch_size": 6}).data.batch_size == 6
