@@ -59,9 +59,9 @@ def train(
 
         trainer.fit(stop_at=stop_at, minutes=minutes, report=report)
     if accelerator.is_main_process:
-        print(
-            f"{trainer.run / 'best'}: the model; {trainer.run / 'tensorboard'}: tensorboard --logdir shows the curves"
-        )
+        best, last = trainer.run / "best", trainer.run / "last"
+        model = f"{best}: the model" if best.exists() else f"{last}: an autoencoder, still warming up"
+        print(f"{model}; {trainer.run / 'tensorboard'}: tensorboard --logdir shows the curves")
     accelerator.end_training()
 
 

@@ -250,7 +250,6 @@ class Trainer:
         if self.warmup_steps > 0:
             facts = initialize_bottleneck(self.plain_codec.quantizer, latents, settings.init, seed=step)
             self.ema.copy_part("quantizer", self.plain_codec)
-            self.best = float("inf")  # an autoencoder's score is not a codec's
             self._write(step, "switch", {**facts, "latent_variance": float(variance)}, None)
 
     def _agree(self, stop: bool) -> bool:
@@ -291,7 +290,8 @@ class Trainer:
         if not self.accelerator.is_main_process:
             return
         self.ema.codec.save_pretrained(self.run / "last")
-        if values.get("loss/mel", float("-inf")) < self.best or not values:
+        # An autoencoder whose codebook is not set yet is no best codec.
+        if not bypass and values.get("loss/mel", float("-inf")) < self.best:
             self.best = values.get("loss/mel", self.best)
             self.ema.codec.save_pretrained(self.run / "best")
         self._write(step, "validation", values, report)

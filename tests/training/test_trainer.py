@@ -248,6 +248,8 @@ def test_warmup_lets_the_latent_through_and_leaves_the_bottleneck_alone(
     before = {name: value.clone() for name, value in trainer.plain_codec.quantizer.state_dict().items()}
     trainer.fit(stop_at=4)
     assert_same(before, dict(trainer.plain_codec.quantizer.state_dict()))
+    assert (trainer.run / "last").is_dir()
+    assert not (trainer.run / "best").exists()  # no codec yet
     trainer = make_trainer(trainer.config, resume=True)
     trainer.fit(stop_at=5)
     after = trainer.plain_codec.quantizer.state_dict()
