@@ -294,7 +294,8 @@ class Trainer:
         if not bypass and values.get("loss/mel", float("-inf")) < self.best:
             self.best = values.get("loss/mel", self.best)
             self.ema.codec.save_pretrained(self.run / "best")
-        self._write(step, "validation", values, report)
+        if values:  # none without validation crops
+            self._write(step, "validation", values, report)
 
     def _write(self, step: int, kind: str, values: Mapping[str, float], report: Report | None) -> None:
         if self.log:
