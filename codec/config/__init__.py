@@ -1,0 +1,44 @@
+"""Typed, strict settings.
+
+One YAML file describes a training run. Every key is checked: an unknown one or a wrong type is an error that names the
+key and the nearest known one. Settings come from, in rising priority: the defaults below (the published model and
+objective), ``model.preset``, the file named by ``base``, the file itself, and ``section.key=value`` overrides.
+"""
+
+from __future__ import annotations
+
+from codec.config.base import Settings, build
+from codec.config.loading import dump_yaml, load_run_config, merge
+from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig, preset
+from codec.config.run import (
+    BottleneckWarmupConfig,
+    DataConfig,
+    DiscriminatorConfig,
+    LossConfig,
+    MelScale,
+    OptimizerConfig,
+    RunConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "PRESETS",
+    "BottleneckWarmupConfig",
+    "DataConfig",
+    "DecoderConfig",
+    "DiscriminatorConfig",
+    "EncoderConfig",
+    "LossConfig",
+    "MelScale",
+    "ModelConfig",
+    "OptimizerConfig",
+    "QuantizerConfig",
+    "RunConfig",
+    "Settings",
+    "TrainingConfig",
+    "build",
+    "dump_yaml",
+    "load_run_config",
+    "merge",
+    "preset",
+]

@@ -1,0 +1,90 @@
+"""YAML files, their bases and overrides, to settings and back."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from codec.config.base import Settings, build
+from codec.config.model import preset_sizes
+from codec.config.run import RunConfig
+from codec.errors import CodecError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML that reads 3e-4 as a number. PyYAML follows YAML 1.1, which wants 3.0e-4."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def _parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain values only
+
+
+def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a run's YAML file and apply ``section.key=value`` overrides (values in YAML syntax).
+
+    Raises:
+        CodecError: file missing or not YAML, unknown key, wrong type, malformed override.
+    """
+    data = _read_yaml(Path(path))
+    for item in overrides:
+        data = merge(data, _parse_override(item))
+    model = data.get("model", {})
+    if isinstance(model, dict) and "preset" in model:
+        rest = {key: value for key, value in model.items() if key != "preset"}
+        data = {**data, "model": merge(preset_sizes(model["preset"]), rest)}
+    return build(RunConfig, data, str(path))
+
+
+def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise CodecError(f"{path}: the files named by 'base' form a circle; remove one of them")
+    try:
+        data = _parse_yaml(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CodecError(f"{path}: cannot read the settings ({error.strerror}); give an existing YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CodecError(f"{path}: not a YAML file ({' '.join(str(error).split())})") from None
+    data = {} if data is None else data
+    if not isinstance(data, dict):
+        raise CodecError(f"{path}: expected a mapping of settings, got {type(data).__name__}")
+    base = data.pop("base", None)
+    if base is None:
+        return data
+    return merge(_read_yaml(path.parent / str(base), (*seen, path.resolve())), data)
+
+
+def _parse_override(item: str) -> dict[str, Any]:
+    key, sign, text = item.partition("=")
+    if not sign or not all(key.split(".")):
+        raise CodecError(f"override {item!r}: expected section.key=value, for example training.steps=1000")
+    try:
+        value: Any = _parse_yaml(text)
+    except yaml.YAMLError:
+        raise CodecError(f"override {item!r}: {text!r} is not a YAML value") from None
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """``over`` on top of ``base``, mapping by mapping; everything else is replaced whole."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def dump_yaml(config: Settings) -> str:
+    """The resolved settings as YAML, every key written out."""
+    return yaml.safe_dump(json.loads(config.model_dump_json()), sort_keys=False)

@@ -1,0 +1,159 @@
+"""Settings of a training run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
+from codec.config.model import ModelConfig
+
+
+class DiscriminatorConfig(Settings):
+    """The three published discriminator families. An empty list leaves a family (or its half) out."""
+
+    periods: tuple[Positive, ...] = (2, 3, 5, 7, 11)
+    period_channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 128, 512, 1024, 1024)
+    resolutions: tuple[tuple[Positive, Positive, Positive], ...] = (  # n_fft, hop, window
+        (1024, 256, 1024),
+        (2048, 512, 2048),
+        (512, 128, 512),
+    )
+    resolution_channels: Positive = 64
+    dac_periods: tuple[Positive, ...] = (2, 3, 5, 7, 11)
+    dac_period_channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 128, 512, 1024, 1024)
+    dac_fft_sizes: tuple[Positive, ...] = (2048, 1024, 512)
+    dac_channels: Positive = 32
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Self:
+        for n_fft, _, window in self.resolutions:
+            if window > n_fft:
+                raise ValueError(
+                    f"discriminators.resolutions: a window of {window} is longer than its n_fft of {n_fft}"
+                )
+        return self
+
+
+class MelScale(Settings):
+    """One resolution of the mel loss."""
+
+    n_fft: Positive = 1024
+    hop_length: Positive = 256
+    n_mels: Positive = 100
+
+
+class LossConfig(Settings):
+    """Weights of the training objective; 0 computes a term for the log only. Defaults as published."""
+
+    mel: NonNegativeFloat = 45.0
+    commitment: NonNegativeFloat = 1000.0
+    adversarial_period: NonNegativeFloat = 1.0
+    adversarial_resolution: NonNegativeFloat = 1.0
+    adversarial_dac: NonNegativeFloat = 1.0
+    feature_period: NonNegativeFloat = 1.0
+    feature_resolution: NonNegativeFloat = 1.0
+    feature_dac: NonNegativeFloat = 1.0
+    discriminator_period: NonNegativeFloat = 1.0
+    discriminator_resolution: NonNegativeFloat = 1.0
+    discriminator_dac: NonNegativeFloat = 1.0
+    mel_scales: Annotated[tuple[MelScale, ...], Field(min_length=1)] = (MelScale(),)
+    # Divide the commitment term by the variance that the latents have when the bottleneck comes in: the weight then
+    # means the same for latents of any size. Following the variance all along would let them grow without end.
+    normalize_commitment: bool = False
+
+
+class DataConfig(Settings):
+    """Manifests (JSON lines, :mod:`codec.manifest`) and how crops are cut from them."""
+
+    train: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/train.jsonl",)
+    validation: tuple[str, ...] = ()
+    batch_size: Positive = 128  # crops a step, over all processes together
+    crop_s: PositiveFloat = 1.0
+    gain_db: tuple[float, float] = (0.0, 0.0)  # uniform random gain of a crop
+    validation_crop_s: PositiveFloat = 3.0
+    validation_crops: Positive = 32
+    workers: NonNegative = 2  # loader processes for each training process
+
+    @model_validator(mode="after")
+    def _gains_are_a_range(self) -> Self:
+        if self.gain_db[0] > self.gain_db[1]:
+            raise ValueError(f"data.gain_db={list(self.gain_db)}: expected the lower one first")
+        return self
+
+
+class OptimizerConfig(Settings):
+    """Adam for both sides. ``schedule`` follows a linear warm-up over ``warmup_steps``."""
+
+    lr: PositiveFloat = 1e-4
+    discriminator_lr: PositiveFloat = 1e-4
+    quantizer_lr: PositiveFloat | None = None  # None: as the rest; set: constant, without warm-up or decay
+    betas: tuple[Share, Share] = (0.5, 0.9)
+    weight_decay: NonNegativeFloat = 0.0
+    warmup_steps: NonNegative = 0
+    schedule: Literal["constant", "cosine"] = "constant"
+    final_share: Share = 0.0  # of the rate, where the cosine ends
+    clip_norm: PositiveFloat | None = None  # of the generator's and of the discriminators' gradient
+
+
+class BottleneckWarmupConfig(Settings):
+    """Train as a plain autoencoder first, then set W and b (or C) from the latents (arXiv 2605.06870)."""
+
+    share: Share = 0.0  # of all steps
+    init: Literal["covariance", "shrunk", "kmeans"] = "covariance"
+    latents: Positive = 40_000  # at most this many for the statistics
+
+
+class TrainingConfig(Settings):
+    """The loop."""
+
+    steps: Positive = 138_600
+    seed: NonNegative = 0
+    mixed_precision: Literal["no", "bf16"] = "no"
+    accumulate: Positive = 1  # micro-batches a step
+    discriminator_start: NonNegative = 0  # first step with discriminators
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
+    bottleneck_warmup: BottleneckWarmupConfig = BottleneckWarmupConfig()
+    log_every: Positive = 50
+    validate_every: Positive = 1000
+    sample_every: Positive = 5000
+    samples: NonNegative = 4  # validation utterances heard and seen in TensorBoard
+    checkpoint_every: Positive = 1000
+    keep_checkpoints: Positive = 2
+    max_bad_steps: Positive = 20  # consecutive non-finite steps before the run stops
+
+    @model_validator(mode="after")
+    def _checkpoints_fall_on_log_steps(self) -> Self:
+        for name in ("validate_every", "sample_every", "checkpoint_every"):
+            # A resumed run then logs the same means as an undisturbed one.
+            if getattr(self, name) % self.log_every:
+                raise ValueError(
+                    f"training.{name}={getattr(self, name)} must be a multiple of log_every={self.log_every}"
+                )
+        return self
+
+
+class RunConfig(Settings):
+    """A whole training run."""
+
+    output: str = "exp/run"
+    init_from: str | None = None  # model folder (or hub name) of equal sizes whose weights training starts from
+    model: ModelConfig = ModelConfig()
+    discriminators: DiscriminatorConfig = DiscriminatorConfig()
+    losses: LossConfig = LossConfig()
+    data: DataConfig = DataConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _crops_hold_the_transforms(self) -> Self:
+        mel = max(scale.n_fft for scale in self.losses.mel_scales)
+        sizes = (mel, *(n_fft for n_fft, _, _ in self.discriminators.resolutions), *self.discriminators.dac_fft_sizes)
+        pictures = 1024  # n_fft of the spectrograms in TensorBoard
+        for name, n_fft in (("crop_s", max(sizes)), ("validation_crop_s", max(mel, pictures))):
+            seconds = getattr(self.data, name)
+            if round(seconds * self.model.sample_rate) <= n_fft // 2:
+                least = n_fft / self.model.sample_rate
+                raise ValueError(f"data.{name}={seconds} is too short for an n_fft of {n_fft}; try {least:.2f} or more")
+        return self
