@@ -21,14 +21,14 @@ import typer
 from window_difference import joined, untrained
 
 from codec import Codec
-from codec.audio_blocks import reading, writing
+from codec.audio.blocks import reading, writing
 from codec.bitstream import read_tokens
 from codec.cli import run
 from codec.streaming import encode_chunks
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 RATE = 44_100  # Hz
-LOOP_S = 180.0
+EXCERPT_S = 180.0
 CHILD = """
 import sys
 from codec.cli import main
@@ -45,6 +45,7 @@ finally:
 def measure(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Recordings.")],
     minutes: Annotated[list[float], typer.Option(help="Length; may be given again.")],
+    loop: Annotated[float, typer.Option(help="Seconds of speech that are repeated to each length.")] = EXCERPT_S,
     model: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of a trained model.")] = None,
     preset_name: Annotated[str, typer.Option("--preset", help="Untrained model, where none is given.")] = "reference",
 ) -> None:
@@ -54,7 +55,7 @@ def measure(
         if model is None:
             model = str(scratch / "model")
             untrained(preset_name).save_pretrained(model)
-        speech = joined(folder, RATE, LOOP_S)
+        speech = joined(folder, RATE, loop)
         typer.echo("minutes  command  peak MB  times real time")
         for length in minutes:
             with writing(scratch / "a.wav", RATE) as writer:
@@ -68,13 +69,13 @@ def measure(
             assert read_tokens(scratch / "a.svq").is_whole
         codec = Codec.from_pretrained(model, "cpu")
         with writing(scratch / "a.wav", RATE) as writer:
-            writer.write(speech)
+            writer.write(speech[: round(EXCERPT_S * RATE)])
         with reading(scratch / "a.wav", codec.sample_rate) as reader:
             blocks = list(reader.blocks())
         chunks = torch.cat(list(encode_chunks(codec, blocks)))
         whole = codec.encode(torch.cat(blocks)).tokens[0]
         typer.echo(
-            f"{len(whole)} tokens of {len(speech) / RATE:.0f} s, {len(whole.unique())} codes: "
+            f"{len(whole)} tokens of {writer.num_samples / RATE:.0f} s, {len(whole.unique())} codes: "
             f"{int((chunks != whole).sum())} differ from those of one pass"
         )
 

@@ -58,8 +58,8 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
 
     Args:
         codec: the model.
-        chunks: (T,) float in [-1, 1] at the codec's rate, of any length. :class:`codec.resampling.Resampler` makes
-            them of another rate.
+        chunks: (T,) float in [-1, 1] at the codec's rate, of any length.
+            :class:`codec.audio.resampling.Resampler` makes them of another rate.
 
     Yields:
         Tokens (F,) int64, F from 1 on; ceil(samples / hop) in all.

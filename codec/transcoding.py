@@ -12,7 +12,7 @@ from typing import BinaryIO, NamedTuple
 import torch
 from torch import Tensor
 
-from codec.audio_blocks import AudioReader, reading, writing
+from codec.audio.blocks import AudioReader, reading, writing
 from codec.bitstream import Condition, Header, TokenReader, TokenWriter, reading_tokens
 from codec.errors import CodecError
 from codec.files import writing_bytes

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from codec import Codec, CodecError
 from codec.audio import load
-from codec.audio_blocks import reading
+from codec.audio.blocks import reading
 from codec.bitstream import HEADER_SIZE, Header, TokenReader, TokenWriter, read_tokens
 from codec.streaming import Windows, decode_chunks
 from codec.transcoding import Transcoder, check_tokens

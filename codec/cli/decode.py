@@ -53,10 +53,10 @@ def decode(
 
 
 def _decode_one(transcoder: Transcoder, source: Path, target: Path, partial: bool) -> None:
-    from codec.audio_blocks import writing
+    from codec.audio.blocks import writing
+    from codec.audio.wave_stream import WaveStream
     from codec.bitstream import TokenReader, reading_tokens
     from codec.files import standard_input, standard_output
-    from codec.wave_stream import WaveStream
 
     rate = transcoder.codec.sample_rate
     started = time.perf_counter()

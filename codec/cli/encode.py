@@ -48,7 +48,7 @@ def encode(
 
 
 def _encode_one(transcoder: Transcoder, source: Path, target: Path) -> None:
-    from codec.audio_blocks import reading, reading_stdin
+    from codec.audio.blocks import reading, reading_stdin
     from codec.files import standard_output, writing_bytes
 
     rate = transcoder.codec.sample_rate

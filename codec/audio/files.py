@@ -1,8 +1,4 @@
-"""Waveforms: reading, writing, down-mixing and resampling.
-
-Files go through soundfile (libsndfile), which reads wave, FLAC, Ogg (Vorbis, Opus) and MP3. Samples are float32 in
-[-1, 1].
-"""
+"""Audio files read and written whole."""
 
 from __future__ import annotations
 
@@ -16,22 +12,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from codec.audio_blocks import WRITABLE, not_finite, opened, output_format, reason_of, to_mono, writing
+from codec.audio.blocks import not_finite, opened, output_format, reason_of, to_mono, writing
+from codec.audio.resampling import resample
 from codec.errors import CodecError
-from codec.resampling import resample, resample_sharply
-
-__all__ = [
-    "WRITABLE",
-    "AudioInfo",
-    "info",
-    "load",
-    "output_format",
-    "read",
-    "resample",
-    "resample_sharply",
-    "to_mono",
-    "write",
-]
 
 logger = logging.getLogger(__name__)
 

@@ -13,16 +13,16 @@ import soundfile
 import torch
 from torch import Tensor
 
-from codec import audio, audio_blocks
-from codec.audio_blocks import reading, writing
+from codec import audio
+from codec.audio.blocks import reading, writing
+from codec.audio.wave_stream import WaveStream
 from codec.errors import CodecError
-from codec.wave_stream import WaveStream
 
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio_blocks, "_READ_BLOCK", 5000)
-    monkeypatch.setattr(audio_blocks, "_WRITE_BLOCK", 3000)
+    monkeypatch.setattr(audio.blocks, "_READ_BLOCK", 5000)
+    monkeypatch.setattr(audio.blocks, "_WRITE_BLOCK", 3000)
 
 
 @pytest.mark.parametrize(("suffix", "rate"), [(".wav", 24_000), (".flac", 44_100), (".ogg", 8000), (".mp3", 16_000)])
@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_no_file(tmp_path: Path, name: str) -> None:
 
 READ = """
 import torch
-from codec.audio_blocks import reading_stdin
+from codec.audio.blocks import reading_stdin
 from codec.errors import CodecError
 try:
     with reading_stdin(24_000) as reader:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from codec.audio.resampling import Resampler, resample
 from codec.errors import CodecError
-from codec.resampling import Resampler, resample
 
 RATES = [8000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000]
 

@@ -1,6 +1,6 @@
 """Audio files block by block: recordings of any length in constant memory, from files and pipes.
 
-:mod:`codec.audio` has the functions that read and write whole files.
+:mod:`codec.audio.files` reads and writes whole files.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from codec.audio.resampling import Resampler, resampled_length
 from codec.errors import CodecError
 from codec.files import replacing, standard_input
-from codec.resampling import Resampler, resampled_length
 
 logger = logging.getLogger(__name__)
 

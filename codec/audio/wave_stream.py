@@ -8,7 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from torch import Tensor
 
-from codec.audio_blocks import as_finite, peak_of, warn_of_clipping
+from codec.audio.blocks import as_finite, peak_of, warn_of_clipping
 
 _HEADER = struct.Struct("<4sI4s4sIHHIIHH4sI")
 _UNKNOWN = (1 << 32) - 1  # what ffmpeg, sox and libsndfile take for "to the end of the stream"
