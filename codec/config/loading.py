@@ -35,7 +35,7 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     Raises:
         CodecError: file missing or not YAML, unknown key, wrong type, malformed override.
     """
-    data = _read_yaml(Path(path))
+    data = read_yaml(Path(path))
     for item in overrides:
         data = merge(data, _parse_override(item))
     model = data.get("model", {})
@@ -45,7 +45,8 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     return build(RunConfig, data, str(path))
 
 
-def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A YAML mapping on top of the file that its ``base`` names."""
     if path.resolve() in seen:
         raise CodecError(f"{path}: the files named by 'base' form a circle; remove one of them")
     try:
@@ -60,7 +61,7 @@ def _read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = data.pop("base", None)
     if base is None:
         return data
-    return merge(_read_yaml(path.parent / str(base), (*seen, path.resolve())), data)
+    return merge(read_yaml(path.parent / str(base), (*seen, path.resolve())), data)
 
 
 def _parse_override(item: str) -> dict[str, Any]:
