@@ -87,16 +87,19 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
         scores_a, scores_b = (
             np.asarray([evaluation.records[id_].scores[value] for id_ in paired]) for evaluation in (a, b)
         )
-        interval, p = paired_bootstrap(scores_b - scores_a)
+        weights = None
+        if weight := definition.get("weight"):  # of the references, so that both systems have the same
+            weights = np.asarray([a.records[id_].scores[weight] for id_ in paired])
+        interval, p = paired_bootstrap(scores_b - scores_a, weights)
         differences.append(
             Difference(
                 value,
                 definition,
                 len(paired),
                 len(ids) - len(paired),
-                float(scores_a.mean()),
-                float(scores_b.mean()),
-                float((scores_b - scores_a).mean()),
+                float(np.average(scores_a, weights=weights)),
+                float(np.average(scores_b, weights=weights)),
+                float(np.average(scores_b - scores_a, weights=weights)),
                 interval,
                 p,
             )
@@ -106,17 +109,19 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
     return differences
 
 
-def paired_bootstrap(differences: np.ndarray) -> tuple[tuple[float, float], float]:
-    """95 % percentile interval and two-sided p of the mean of paired differences (N,).
+def paired_bootstrap(differences: np.ndarray, weights: np.ndarray | None = None) -> tuple[tuple[float, float], float]:
+    """95 % percentile interval and two-sided p of the mean of paired differences (N,), weighted by (N,) or not.
 
     p is twice the share of resampled means on the other side of 0, and never below two in all resamples and the
     observed mean: what was not seen among 10,000 may yet be one in 10,000. Equal scores throughout have p = 1.
     """
     generator = np.random.default_rng(SEED)
     N = len(differences)
-    means = np.concatenate(
-        [differences[generator.integers(N, size=(_BLOCK, N))].mean(axis=1) for _ in range(RESAMPLES // _BLOCK)]
-    )
+    blocks = []
+    for _ in range(RESAMPLES // _BLOCK):
+        drawn = generator.integers(N, size=(_BLOCK, N))
+        blocks.append(np.average(differences[drawn], axis=1, weights=None if weights is None else weights[drawn]))
+    means = np.concatenate(blocks)
     low, high = np.percentile(means, [2.5, 97.5])
     rarer = min(int((means <= 0).sum()), int((means >= 0).sum()))
     return (float(low), float(high)), min(1.0, 2 * (rarer + 1) / (RESAMPLES + 1))

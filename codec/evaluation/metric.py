@@ -36,6 +36,7 @@ class Value:
     better: Literal["higher", "lower"]
     unit: str = ""
     digits: int = 3
+    weight: str | None = None  # the metric's count by which utterances weigh in the mean; None: all alike
 
 
 class Metric(ABC):
@@ -46,7 +47,8 @@ class Metric(ABC):
     """
 
     name: ClassVar[str]  # what --metrics takes
-    values: ClassVar[Mapping[str, Value]]  # every key that score() gives
+    values: ClassVar[Mapping[str, Value]]  # every key that score() gives and the report shows
+    counts: ClassVar[tuple[str, ...]] = ()  # further keys, of which Value.weight names some; kept, not shown
     sample_rate: ClassVar[int | None] = None  # Hz; None: the system's own
     # reference: the reconstruction is cut, or filled with zeros, to the reference's length; none: left as it is;
     # shorter: both are cut to the shorter one, after resampling (the published protocol's, in place of "reference").
@@ -78,6 +80,10 @@ class Metric(ABC):
             MetricError: the pair has no score. The reason is one short phrase without numbers of the utterance, so
                 that equal failures are counted together.
         """
+
+    def score_with_text(self, reference: Tensor, degraded: Tensor, text: str | None) -> dict[str, float]:
+        """As :meth:`score`, for metrics of words: ``text`` is what the manifest says is said."""
+        return self.score(reference, degraded)
 
 
 def require_sound(reference: Tensor, degraded: Tensor, sample_rate: int, shortest_s: float) -> None:

@@ -19,10 +19,10 @@ from codec.evaluation.metric import Metric, MetricError, Trim
 class Pair:
     """A reference and its reconstruction at whatever rate metrics ask for; each resampled once."""
 
-    def __init__(self, reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
-        """(T,) and (T',) float32, both at ``sample_rate`` Hz."""
+    def __init__(self, reference: Tensor, degraded: Tensor, sample_rate: int, text: str | None = None) -> None:
+        """(T,) and (T',) float32, both at ``sample_rate`` Hz; ``text``: what is said, where that is known."""
         T = reference.shape[-1]
-        self.reference, self.degraded, self.sample_rate = reference, degraded, sample_rate
+        self.reference, self.degraded, self.sample_rate, self.text = reference, degraded, sample_rate, text
         trimmed = F.pad(degraded[:T], (0, max(0, T - degraded.shape[-1])))
         self._signals: dict[tuple[str, int], Tensor] = {
             ("original", sample_rate): reference,
@@ -49,7 +49,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one pair: a number or a reason for every value of the metrics."""
+    """Of one pair: a number or a reason for every value of the metrics, and their counts."""
 
     numbers: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -65,13 +65,14 @@ def score_pair(pair: Pair, metrics: Sequence[Metric]) -> Scores:
                 result.numbers[value] = numbers[value]
             else:
                 result.failures[value] = reason or "not a finite number"
+        result.numbers.update({count: numbers[count] for count in metric.counts if count in numbers})
     return result
 
 
 def _score(metric: Metric, pair: Pair) -> tuple[Mapping[str, float], str | None]:
     """Scores, and why some are missing."""
     try:
-        return metric.score(*pair.at(metric.sample_rate, metric.trim)), None
+        return metric.score_with_text(*pair.at(metric.sample_rate, metric.trim), pair.text), None
     except MetricError as failure:
         return failure.scores, str(failure)
 

@@ -70,7 +70,7 @@ class ScoringPool:
             return done
         try:
             return self._executor.submit(
-                _score, pair.reference.numpy(), pair.degraded.numpy(), pair.sample_rate, list(names)
+                _score, pair.reference.numpy(), pair.degraded.numpy(), pair.sample_rate, pair.text, list(names)
             )
         except BrokenProcessPool:
             raise _broken() from None
@@ -109,6 +109,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _score(reference: np.ndarray, degraded: np.ndarray, sample_rate: int, names: Sequence[str]) -> Scores:
-    pair = Pair(torch.from_numpy(reference), torch.from_numpy(degraded), sample_rate)
+def _score(
+    reference: np.ndarray, degraded: np.ndarray, sample_rate: int, text: str | None, names: Sequence[str]
+) -> Scores:
+    pair = Pair(torch.from_numpy(reference), torch.from_numpy(degraded), sample_rate, text)
     return score_pair(pair, [_metrics[name] for name in names])

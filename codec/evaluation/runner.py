@@ -183,7 +183,7 @@ class _Share:
         scores = self.pool.result(elsewhere)
         both = Scores({**scores.numbers, **here.numbers}, {**scores.failures, **here.failures})
         # In the order of the metrics, wherever they were computed: equal records are equal lines.
-        values = [value for metric in metrics for value in metric.values]
+        values = [value for metric in metrics for value in (*metric.values, *metric.counts)]
         numbers = {value: both.numbers[value] for value in values if value in both.numbers}
         failures = {value: both.failures[value] for value in values if value in both.failures}
         _add_scores(record, Scores(numbers, failures))
@@ -213,7 +213,7 @@ def _reconstruct(
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio, protocol.peak)
-    return record, Pair(reference, degraded, system.sample_rate)
+    return record, Pair(reference, degraded, system.sample_rate, utterance.text)
 
 
 def _add_scores(record: Record, scores: Scores) -> None:

@@ -7,9 +7,11 @@ summary to the last digit, however many processes made them.
 from __future__ import annotations
 
 import math
+import operator
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import metadata
 from typing import Any
 
@@ -18,7 +20,7 @@ import soundfile
 import torch
 
 import codec
-from codec.evaluation.metric import Metric
+from codec.evaluation.metric import Metric, Value
 from codec.evaluation.records import Record
 from codec.evaluation.runner import Outcome
 from codec.evaluation.systems import Rate, System
@@ -38,12 +40,13 @@ LIBRARIES = (
     "torchcrepe",
     "utmos-pytorch",
 )
+OPTIONAL = ("transformers",)
 
 
 def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]:
     """The content of ``summary.json``."""
     records = [outcome.records[id_] for id_ in sorted(outcome.records)]
-    values = [value for metric in outcome.metrics for value in metric.values]
+    values = {name: value for metric in outcome.metrics for name, value in metric.values.items()}
     return {
         "system": {"name": system.name, "identity": system.identity, "sample_rate": system.sample_rate},
         "test_set": test_set,
@@ -52,7 +55,7 @@ def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]
         "speakers": len({record.speaker for record in records}),
         "duration_s": math.fsum(record.duration_s for record in records),
         "errors": {record.id: record.error for record in records if record.error is not None},
-        "metrics": {value: summarize_value(value, records) for value in values},
+        "metrics": {name: summarize_value(name, records, value.weight) for name, value in values.items()},
         "definitions": _definitions(outcome.metrics),
         "not_available": outcome.unavailable,
         "rate": summarize_rate(system.rate, records) if system.rate else None,
@@ -62,20 +65,23 @@ def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]
     }
 
 
-def summarize_value(value: str, records: Sequence[Record]) -> dict[str, Any]:
+def summarize_value(value: str, records: Sequence[Record], weight: str | None = None) -> dict[str, Any]:
     """Mean over the utterances that have the value, with what is left out and why.
 
     ``speaker_mean`` averages the speakers' means: a test set in which few speakers have most utterances says more
-    about those few otherwise.
+    about those few otherwise. ``weight`` names the count by which utterances weigh in every mean: a word error rate is
+    that of all words together, as its literature has it.
     """
-    scores = [record.scores[value] for record in records if value in record.scores]
+    scored = [record for record in records if value in record.scores]
+    scores = [record.scores[value] for record in scored]
+    weights = [record.scores[weight] for record in scored] if weight else None
     reasons = Counter(
         record.failures.get(value, "no reconstruction") for record in records if value not in record.scores
     )
-    speakers = _speaker_means(value, records)
+    speakers = _speaker_means(value, records, weight)
     return {
-        "mean": _mean(scores),
-        "ci95": bootstrap_interval(scores),
+        "mean": _mean(scores, weights),
+        "ci95": bootstrap_interval(scores, weights),
         "speaker_mean": _mean(list(speakers.values())),
         "n_ok": len(scores),
         "n_failed": sum(reasons.values()),
@@ -115,13 +121,17 @@ def _token_facts(codebook_size: int, frame_rate: float, records: Sequence[Record
     }
 
 
-def bootstrap_interval(scores: Sequence[float]) -> list[float] | None:
-    """95 % percentile interval of the mean over resampled utterances; None for fewer than two."""
+def bootstrap_interval(scores: Sequence[float], weights: Sequence[float] | None = None) -> list[float] | None:
+    """95 % percentile interval of the (weighted) mean over resampled utterances; None for fewer than two."""
     if len(scores) < 2:
         return None
     values = np.asarray(scores)
     generator = np.random.default_rng(SEED)
-    means = [float(values[generator.integers(len(values), size=len(values))].mean()) for _ in range(RESAMPLES)]
+    shares = None if weights is None else np.asarray(weights)
+    means = []
+    for _ in range(RESAMPLES):
+        drawn = generator.integers(len(values), size=len(values))
+        means.append(float(np.average(values[drawn], weights=None if shares is None else shares[drawn])))
     low, high = np.percentile(means, [2.5, 97.5])
     return [float(low), float(high)]
 
@@ -131,29 +141,40 @@ def versions() -> dict[str, str]:
     found = {"codec": codec.__version__, "python": platform.python_version()}
     for library in LIBRARIES:
         found[library] = metadata.version(library)
+    for library in OPTIONAL:
+        with suppress(metadata.PackageNotFoundError):
+            found[library] = metadata.version(library)
     found["soundfile"] = metadata.version("soundfile")
     found["libsndfile"] = soundfile.__libsndfile_version__
     return found
 
 
-def _mean(scores: Sequence[float]) -> float | None:
-    return math.fsum(scores) / len(scores) if scores else None
+def _mean(scores: Sequence[float], weights: Sequence[float] | None = None) -> float | None:
+    if not scores:
+        return None
+    if weights is None:
+        return math.fsum(scores) / len(scores)
+    return math.fsum(map(operator.mul, scores, weights)) / math.fsum(weights)
 
 
-def _speaker_means(value: str, records: Sequence[Record]) -> dict[str, float]:
-    by_speaker: dict[str, list[float]] = {}
+def _speaker_means(value: str, records: Sequence[Record], weight: str | None) -> dict[str, float]:
+    by_speaker: dict[str, list[tuple[float, float]]] = {}
     for record in records:
         if value in record.scores:
-            by_speaker.setdefault(record.speaker, []).append(record.scores[value])
-    return {speaker: math.fsum(scores) / len(scores) for speaker, scores in sorted(by_speaker.items())}
+            share = record.scores[weight] if weight else 1.0
+            by_speaker.setdefault(record.speaker, []).append((record.scores[value], share))
+    return {
+        speaker: math.fsum(score * share for score, share in scores) / math.fsum(share for _, share in scores)
+        for speaker, scores in sorted(by_speaker.items())
+    }
 
 
-def _per_speaker(values: Sequence[str], records: Sequence[Record]) -> dict[str, dict[str, float]]:
+def _per_speaker(values: Mapping[str, Value], records: Sequence[Record]) -> dict[str, dict[str, float]]:
     counts = Counter(record.speaker for record in records)
     table: dict[str, dict[str, float]] = {name: {"utterances": counts[name]} for name in sorted(counts)}
-    for value in values:
-        for speaker, mean in _speaker_means(value, records).items():
-            table[speaker][value] = mean
+    for name, value in values.items():
+        for speaker, mean in _speaker_means(name, records, value.weight).items():
+            table[speaker][name] = mean
     return table
 
 
@@ -164,6 +185,7 @@ def _definitions(metrics: Sequence[Metric]) -> Mapping[str, Mapping[str, Any]]:
             "unit": value.unit,
             "better": value.better,
             "digits": value.digits,
+            **({"weight": value.weight} if value.weight else {}),
             "sample_rate": metric.sample_rate,
             "trim": metric.trim,
             "needs_reference": metric.needs_reference,
