@@ -120,7 +120,8 @@ class Codec(nn.Module):
 
         A ``.svq`` file carries it, because tokens mean nothing to another model.
         """
-        digest = hashlib.sha256(self.config.model_dump_json().encode())
+        # Without what is at its default: a setting that a later version adds must not rename the models that are there.
+        digest = hashlib.sha256(self.config.model_dump_json(exclude_defaults=True).encode())
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(value.detach().cpu().float().numpy()).data)

@@ -157,6 +157,17 @@ def test_fingerprint_names_weights_and_settings(tiny_codec: Codec) -> None:
     assert tiny_codec.fingerprint != before
 
 
+def test_a_setting_that_a_later_version_adds_does_not_rename_models(tiny_codec: Codec) -> None:
+    class Later(ModelConfig):
+        more: int = 3
+
+    before, fields = tiny_codec.fingerprint, dict(tiny_codec.config)
+    tiny_codec.config = Later(**fields)
+    assert tiny_codec.fingerprint == before
+    tiny_codec.config = Later(**fields, more=4)
+    assert tiny_codec.fingerprint != before
+
+
 def test_half_precision_weights_load_in_float32(tiny_model_dir: Path, speech: torch.Tensor) -> None:
     path = tiny_model_dir / "model.safetensors"
     save_file({name: value.half() for name, value in load_file(path).items()}, path)
