@@ -45,6 +45,7 @@ from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
+from codec.evaluation.unavailable import SystemUnavailable, write_unavailable
 from codec.evaluation.weights import CACHE, UTMOS_FILE
 from codec.manifest import read_manifest
 
@@ -91,7 +92,12 @@ def main(
     if state.device.type == "cpu":
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
-    under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
+    try:
+        under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
+    except SystemUnavailable as error:
+        if state.is_main_process:
+            write_unavailable(output, spec, str(error))  # codec report then says so, rather than nothing
+        raise
     options = MetricOptions(
         under_test.sample_rate,
         state.device,
