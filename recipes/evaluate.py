@@ -45,7 +45,7 @@ from codec.evaluation.registry import check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
-from codec.evaluation.unavailable import SystemUnavailable, write_unavailable
+from codec.evaluation.unavailable import SystemUnavailableError, write_unavailable
 from codec.evaluation.weights import CACHE, UTMOS_FILE
 from codec.manifest import read_manifest
 
@@ -94,7 +94,7 @@ def main(
         torch.set_num_threads(1)
     try:
         under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
-    except SystemUnavailable as error:
+    except SystemUnavailableError as error:
         if state.is_main_process:
             write_unavailable(output, spec, str(error))  # codec report then says so, rather than nothing
         raise

@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from codec import audio as audio_io
 from codec.errors import CodecError
 from codec.evaluation.systems import Rate, Reconstruction
-from codec.evaluation.unavailable import SystemUnavailable
+from codec.evaluation.unavailable import SystemUnavailableError
 from codec.manifest import Utterance
 
 LONGEST_S = 600.0  # of one program on one utterance
@@ -121,11 +121,11 @@ def find_program(program: str, package: str, needed_by: str) -> str:
     """Path of an installed program.
 
     Raises:
-        SystemUnavailable: it is not installed; names the package.
+        SystemUnavailableError: it is not installed; names the package.
     """
     path = shutil.which(program)
     if path is None:
-        raise SystemUnavailable(
+        raise SystemUnavailableError(
             f"{needed_by}: the program {program} is not installed; it is in the package {package} "
             f"(apt-get install {package})"
         )

@@ -11,7 +11,7 @@ from codec.files import write_text
 UNAVAILABLE_FILE = "not_available.json"
 
 
-class SystemUnavailable(CodecError):
+class SystemUnavailableError(CodecError):
     """A system whose weights or program are not installed; the message says how to get them."""
 
 
