@@ -95,8 +95,8 @@ def main(
     try:
         under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
     except SystemUnavailableError as error:
-        if state.is_main_process:
-            write_unavailable(output, spec, str(error))  # codec report then says so, rather than nothing
+        # For codec report, which then says so rather than nothing. By every process: the first to end ends the others.
+        write_unavailable(output, spec, str(error))
         raise
     options = MetricOptions(
         under_test.sample_rate,
