@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import soundfile
 from torch import Tensor
 
 from codec import Codec, CodecError, RunConfig, audio, bitstream, load_run_config
 from codec.drawing import audio_image, mel_decibels
 from codec.evaluation.records import RECORDS_FILE, Record, Store
 from codec.manifest import Utterance, read_manifest
+from codec.pages import flac
 
 SYSTEMS = ("trained", "untrained")
 
@@ -196,7 +195,4 @@ def collect_examples(
 
 
 def _version(name: str, samples: Tensor, rate: int, scale: dict[str, float], **facts: Any) -> Version:
-    """Sound as FLAC: lossless, so that no second codec is heard, and every browser since 2017 plays it."""
-    data = io.BytesIO()
-    soundfile.write(data, samples.clamp(-1, 1).numpy(), rate, format="FLAC", subtype="PCM_16")
-    return Version(name, data.getvalue(), audio_image(samples, rate, **scale), **facts)
+    return Version(name, flac(samples, rate), audio_image(samples, rate, **scale), **facts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from report_data import Example, Training, Version
 
 from codec.charts import Curve, line_chart
+from codec.pages import data_uri, document, duration
 
 CREATIVE_COMMONS = {
     "CC0-1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
@@ -32,7 +32,6 @@ def page(training: Training, summaries: Sequence[dict[str, Any]], examples: Sequ
         examples: recordings to listen to.
         script: the shell script that made all this.
     """
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     body = "".join(
         (
             _headline(training),
@@ -43,20 +42,8 @@ def page(training: Training, summaries: Sequence[dict[str, Any]], examples: Sequ
             _commands(script, summaries[0]),
         )
     )
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>A speech codec, trained and heard</title><style>{style}</style></head>"
-        f"<body><main>{body}</main></body></html>\n"
-    )
-
-
-def duration(seconds: float) -> str:
-    """45 s, 6.2 min, 7 min, 1.4 h."""
-    for unit, name in ((3600, "h"), (60, "min")):
-        if seconds >= 1.5 * unit:
-            return f"{round(seconds / unit, 1):g} {name}"
-    return f"{seconds:.0f} s"
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    return document("A speech codec, trained and heard", body, style=style)
 
 
 def _headline(training: Training) -> str:
@@ -169,14 +156,10 @@ def _version(version: Version, definitions: dict[str, Any]) -> str:
     items = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items())
     return (
         f"<div><h3>{name}</h3>"
-        f'<audio controls preload="metadata" src="{_data("audio/flac", version.flac)}"></audio>'
-        f'<img alt="{name}: waveform above mel spectrogram" src="{_data("image/png", version.png)}" '
+        f'<audio controls preload="metadata" src="{data_uri("audio/flac", version.flac)}"></audio>'
+        f'<img alt="{name}: waveform above mel spectrogram" src="{data_uri("image/png", version.png)}" '
         f'width="800" height="440"><dl class="scores">{items}</dl></div>'
     )
-
-
-def _data(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _curves(training: Training) -> str:
