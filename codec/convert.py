@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.config import DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig
+from codec.config import DecoderConfig, EncoderConfig, ModelConfig, SimVQConfig
 from codec.errors import CodecError
 from codec.model import Codec
 from codec.pretrained import load_weights
@@ -59,6 +59,17 @@ def convert_wavtokenizer(checkpoint: Path, output: Path, bandwidth_id: int = 0) 
     state = _state_dict(read_checkpoint(checkpoint), str(checkpoint), "WavTokenizer")
     weights = wavtokenizer_weights(state, str(checkpoint), bandwidth_id)
     _write(wavtokenizer_config(weights), weights, checkpoint, output)
+
+
+def convert_published(checkpoint: Path, output: Path) -> None:
+    """As :func:`convert_simvq` or :func:`convert_wavtokenizer`, whichever the names of the weights ask for.
+
+    Raises:
+        CodecError: as those two.
+    """
+    state = _state_dict(read_checkpoint(checkpoint), str(checkpoint), "SimVQ or WavTokenizer")
+    convert = convert_wavtokenizer if any(str(name).startswith(_ENCODEC) for name in state) else convert_simvq
+    convert(checkpoint, output)
 
 
 def _write(config: ModelConfig, weights: Mapping[str, Tensor], checkpoint: Path, output: Path) -> None:
@@ -130,7 +141,7 @@ def simvq_config(weights: Mapping[str, Tensor]) -> ModelConfig:
     size, dim = codebook.shape
     return ModelConfig(
         encoder=EncoderConfig(latent_dim=dim),
-        quantizer=QuantizerConfig(codebook_size=size, bias="quantize.embedding_proj.bias" in weights),
+        quantizer=SimVQConfig(codebook_size=size, bias="quantize.embedding_proj.bias" in weights),
         decoder=DecoderConfig(),
     )
 
@@ -201,7 +212,7 @@ def wavtokenizer_config(weights: Mapping[str, Tensor]) -> ModelConfig:
     strides = tuple(kernel.shape[-1] // 2 for kernel in kernels if kernel is not None)  # kernels span two strides
     return ModelConfig(
         encoder=EncoderConfig(latent_dim=dim, strides=strides, causal=False),
-        quantizer=QuantizerConfig(codebook_size=size, bias=False),
+        quantizer=SimVQConfig(codebook_size=size, bias=False),
         decoder=DecoderConfig(n_fft=len(head) - 2),
     )
 

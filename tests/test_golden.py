@@ -9,7 +9,7 @@ import pytest
 import torch
 from golden_weights import GOLDEN, golden_state, golden_values, golden_weight, relative_error
 
-from codec.config import DiscriminatorConfig, LossConfig, QuantizerConfig
+from codec.config import DiscriminatorConfig, LossConfig, SimVQConfig
 from codec.convert import rename_discriminators, rename_simvq, simvq_config
 from codec.model import Codec
 from codec.pretrained import load_weights
@@ -96,7 +96,7 @@ def small_quantizer(seed: int) -> SimVQ:
         "quantize.embedding_proj.bias": [16],
     }
     state = {rename_simvq(name): golden_weight(name, shape, seed) for name, shape in shapes.items()}
-    quantizer = SimVQ(16, QuantizerConfig(codebook_size=64))
+    quantizer = SimVQ(16, SimVQConfig(codebook_size=64))
     load_weights(quantizer, {name.removeprefix("quantizer."): value for name, value in state.items()}, "golden weights")
     return quantizer
 

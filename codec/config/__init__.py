@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from codec.config.base import Settings, build
 from codec.config.loading import dump_yaml, load_run_config, merge
-from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, QuantizerConfig, preset
+from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, preset
+from codec.config.quantizers import QuantizerConfig, SimVQConfig, VQConfig
 from codec.config.run import (
     BottleneckWarmupConfig,
     DataConfig,
     DiscriminatorConfig,
+    LastStageConfig,
     LossConfig,
     MelScale,
     OptimizerConfig,
@@ -28,6 +30,7 @@ __all__ = [
     "DecoderConfig",
     "DiscriminatorConfig",
     "EncoderConfig",
+    "LastStageConfig",
     "LossConfig",
     "MelScale",
     "ModelConfig",
@@ -35,7 +38,9 @@ __all__ = [
     "QuantizerConfig",
     "RunConfig",
     "Settings",
+    "SimVQConfig",
     "TrainingConfig",
+    "VQConfig",
     "build",
     "dump_yaml",
     "load_run_config",

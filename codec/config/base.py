@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -45,24 +46,51 @@ def build(kind: type[Config], data: Any, where: str = "settings") -> Config:
 
 
 def _explain(kind: type[Settings], item: Any) -> str:
-    path = [part for part in item["loc"] if isinstance(part, str)]
-    key = ".".join(str(part) for part in item["loc"]) or "settings"
+    loc, parent = _follow(kind, item["loc"])
+    key = ".".join(str(part) for part in loc) or "settings"
     if item["type"] == "extra_forbidden":
-        known = _known_keys(kind, path[:-1])
-        close = difflib.get_close_matches(path[-1], known, n=1, cutoff=0.5)
-        prefix = "".join(f"{part}." for part in path[:-1])
-        hint = f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"unknown setting {key}; {hint}"
+        known = list(parent.model_fields) if parent else []
+        prefix = "".join(f"{part}." for part in loc[:-1])
+        return f"unknown setting {key}; {_nearest(str(loc[-1]), known, prefix)}"
+    if item["type"] == "union_tag_invalid":
+        tags = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
+        return f"{key}.name={item['ctx']['tag']!r} is not known; {_nearest(item['ctx']['tag'], tags, '')}"
     if item["type"] == "value_error":
         return item["msg"].removeprefix("Value error, ")
     return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"
 
 
-def _known_keys(kind: type[Settings], path: Sequence[str]) -> list[str]:
-    for part in path:
-        field = kind.model_fields.get(part)
-        annotation = field.annotation if field else None
-        if not (isinstance(annotation, type) and issubclass(annotation, Settings)):
-            return []
-        kind = annotation
-    return list(kind.model_fields)
+def _nearest(wrong: str, known: list[str], prefix: str) -> str:
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    return f"did you mean {prefix}{close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def _follow(kind: type[Settings], loc: Sequence[str | int]) -> tuple[list[str | int], type[Settings] | None]:
+    """An error's place as the user writes it, and the settings that its last part would be a key of.
+
+    Of several kinds of settings in one place, pydantic names the chosen one in the path.
+    """
+    written: list[str | int] = []
+    here: type[Settings] | None = kind
+    choices: dict[str, type[Settings]] = {}
+    parent: type[Settings] | None = None
+    for part in loc:
+        if part in choices:
+            here, choices = choices[str(part)], {}
+            continue
+        written.append(part)
+        if isinstance(part, int):  # an item of a list
+            continue
+        parent, choices = here, {}
+        field = here.model_fields.get(part) if here else None
+        members = _settings_in(field.annotation) if field else []
+        here = members[0] if len(members) == 1 else None
+        if len(members) > 1:
+            choices = {str(member.model_fields["name"].default): member for member in members}
+    return written, parent
+
+
+def _settings_in(annotation: Any) -> list[type[Settings]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, Settings) else []
+    return [kind for part in get_args(annotation) for kind in _settings_in(part)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share, build
+from codec.config.base import NonNegative, Positive, PositiveFloat, Settings, Share, build
+from codec.config.quantizers import AnyQuantizerConfig, SimVQConfig
 from codec.errors import CodecError
 
 
@@ -37,18 +38,6 @@ class EncoderConfig(Settings):
         return self
 
 
-class QuantizerConfig(Settings):
-    """SimVQ bottleneck (arXiv 2411.02038)."""
-
-    name: Literal["simvq"] = "simvq"
-    codebook_size: Positive = 4096
-    commitment: NonNegativeFloat = 0.25  # beta: weight of the encoder's term against the codebook's
-    trainable_codebook: bool = False  # train C beside W
-    codebook_init: Literal["gaussian", "uniform"] = "gaussian"
-    bias: bool = True
-    search_chunk: Positive = 4096  # codes whose scores are held at once
-
-
 class DecoderConfig(Settings):
     """Vocos backbone with WavTokenizer's residual and attention blocks, and an inverse-STFT head."""
 
@@ -67,7 +56,7 @@ class ModelConfig(Settings):
 
     sample_rate: Positive = 24_000
     encoder: EncoderConfig = EncoderConfig()
-    quantizer: QuantizerConfig = QuantizerConfig()
+    quantizer: AnyQuantizerConfig = SimVQConfig()
     decoder: DecoderConfig = DecoderConfig()
 
     @property

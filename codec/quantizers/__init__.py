@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from codec.config import QuantizerConfig
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.simvq import SimVQ
+from codec.quantizers.vq import VQ
 
-REGISTRY: dict[str, type[Quantizer]] = {"simvq": SimVQ}
+REGISTRY: dict[str, type[Quantizer[Any]]] = {
+    "simvq": SimVQ,
+    "vq": VQ,
+}
 
 
-def build_quantizer(dim: int, config: QuantizerConfig) -> Quantizer:
+def build_quantizer(dim: int, config: QuantizerConfig) -> Quantizer[Any]:
     """The bottleneck that ``config.name`` names, for latents of width ``dim``."""
     return REGISTRY[config.name](dim, config)
 

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from codec.config import QuantizerConfig
-from codec.quantizers.base import Quantizer, QuantizerOutput
+from codec.config import SimVQConfig
+from codec.quantizers.base import Coded, Quantizer, straight_through
+from codec.quantizers.codebook import KMEANS_ITERATIONS, covariance_root, finite_latents, vq_loss
 from codec.quantizers.kmeans import kmeans
 from codec.quantizers.search import CodeChunk, full_float32, half_squared_norms, nearest_codes
+from codec.quantizers.stablevq import RegionLoss, dynamic_gradient
 
 
 class _Projected(NamedTuple):
@@ -25,7 +27,7 @@ class _Projected(NamedTuple):
     half_norms: Tensor  # (K,)
 
 
-class SimVQ(Quantizer):
+class SimVQ(Quantizer[SimVQConfig]):
     """Codes are the rows of C W^T + b, with C ~ N(0, 1/D) frozen and W, b learned.
 
     One step of W moves every code, so none is left behind, which is what collapses a plain learned codebook.
@@ -35,11 +37,13 @@ class SimVQ(Quantizer):
     weight changes.
 
     loss = beta * mean((sg[q] - z)^2) + mean((q - sg[z])^2), means over all elements, beta = ``config.commitment``.
+    ``config.ste`` and ``config.region`` are StableVQ's changes to gradient and second term
+    (:mod:`codec.quantizers.stablevq`).
     """
 
     codebook: Tensor  # C, (K, D): a buffer, or a parameter with trainable_codebook
 
-    def __init__(self, dim: int, config: QuantizerConfig) -> None:
+    def __init__(self, dim: int, config: SimVQConfig) -> None:
         super().__init__(dim, config)
         self.beta = config.commitment
         self.search_chunk = config.search_chunk
@@ -53,33 +57,32 @@ class SimVQ(Quantizer):
         else:
             self.register_buffer("codebook", codebook)
         self.projection = nn.Linear(dim, dim, bias=config.bias)
+        self.ste = config.ste
+        self.region = (
+            None if config.region is None else RegionLoss(self.codebook_size, config.region, config.region_window)
+        )
         self._projected: _Projected | None = None
 
-    def forward(self, latent: Tensor) -> QuantizerOutput:
-        """(B, D, F) -> quantised latents with straight-through gradients, tokens, loss, metrics."""
-        z = latent.float().transpose(1, 2)  # (B, F, D)
-        tokens = self.encode(latent)
-        with torch.autocast(latent.device.type, enabled=False):
-            q = self.projection(self.codebook[tokens])  # (B, F, D)
-            commitment = F.mse_loss(z, q.detach())
-            loss = self.beta * commitment + F.mse_loss(q, z.detach())
-            quantized = z + (q - z).detach()
-        with torch.no_grad():
-            variance = z.detach().flatten(0, 1).var(dim=0, correction=0).mean()
-        metrics = {"quantization_error": commitment.detach(), "latent_variance": variance}
-        return QuantizerOutput(quantized.transpose(1, 2), tokens, loss, metrics)
+    def quantize_rows(self, rows: Tensor) -> Coded:
+        """A training pass over (N, D)."""
+        tokens = self.search_rows(rows)
+        q = self.projection(self.codebook[tokens])  # (N, D)
+        if self.region is None:
+            loss = vq_loss(rows, q, self.beta)
+        else:
+            loss = self.beta * F.mse_loss(rows, q.detach()) + self.region(rows, tokens, self)
+        dynamic = self.ste == "dynamic" and self.training
+        passed = dynamic_gradient(rows, q, tokens, self.codebook_size) if dynamic else rows
+        return Coded(straight_through(passed, q), tokens, loss)
 
     @torch.no_grad()
-    def encode(self, latent: Tensor) -> Tensor:
-        """(B, D, F) -> nearest codes (B, F) int64, searched in float32."""
-        B, D, frames = latent.shape
-        queries = latent.transpose(1, 2).reshape(-1, D)
-        return nearest_codes(queries, self._chunks()).view(B, frames)
+    def search_rows(self, rows: Tensor) -> Tensor:
+        """Nearest codes, (N, D) -> (N,), in float32."""
+        return nearest_codes(rows, self._chunks())
 
-    def decode(self, tokens: Tensor) -> Tensor:
-        """(B, F) -> projected codes (B, D, F)."""
-        with torch.autocast(tokens.device.type, enabled=False):
-            return self.projection(self.codebook[tokens]).transpose(1, 2)  # these rows only: most are not asked for
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """(N,) -> projected codes (N, D)."""
+        return self.projection(self.codebook[tokens])  # these rows only: most are not asked for
 
     def projected_codebook(self) -> Tensor:
         """C W^T + b, (K, D) float32, without gradient; kept while in eval mode."""
@@ -124,7 +127,7 @@ class SimVQ(Quantizer):
           directions weaker than the water level get nothing).
         - ``kmeans``: the codes are k-means centres; C holds them centred and scaled to unit mean row norm, W = s I.
         """
-        latents = latents.float()
+        latents = finite_latents(latents)
         mean = latents.mean(dim=0)
         if method == "kmeans":
             centred = kmeans(latents, self.codebook_size, KMEANS_ITERATIONS, generator) - mean
@@ -132,15 +135,28 @@ class SimVQ(Quantizer):
             self.codebook.copy_(centred / scale)
             weight = scale * torch.eye(self.dim, device=latents.device)
         else:
-            covariance = (latents - mean).T @ (latents - mean) / len(latents)
-            variances, directions = torch.linalg.eigh(covariance.cpu().double())  # not every device has float64
-            variances = variances.clamp(min=0)
-            if method == "shrunk":
-                variances = (variances - water_level(variances, math.log2(self.codebook_size))).clamp(min=0)
-            weight = math.sqrt(self.dim) * (directions * variances.sqrt()) @ directions.T
+            bits = math.log2(self.codebook_size) if method == "shrunk" else None
+            weight = math.sqrt(self.dim) * covariance_root(latents - mean, bits)
         self.projection.weight.copy_(weight)
         if self.projection.bias is not None:
             self.projection.bias.copy_(mean)
+
+    def describe(self) -> dict[str, float]:
+        """Frobenius norm and rank of W.
+
+        ``effective_rank`` is exp(entropy of the normalised singular values) (Roy and Vetterli 2007), which falls
+        before the numerical rank does.
+        """
+        weight = self.projection.weight.detach().float().cpu()
+        if not bool(weight.isfinite().all()) or not bool(weight.any()):
+            return {}
+        values = torch.linalg.svdvals(weight)
+        share = values / values.sum()
+        return {
+            "projection/norm": float(values.norm()),
+            "projection/rank": float((values > values[0] * len(values) * torch.finfo(values.dtype).eps).sum()),
+            "projection/effective_rank": float(torch.special.entr(share).sum().exp()),
+        }
 
     def train(self, mode: bool = True) -> Self:
         """Switch mode; leaving eval drops the projected codebook."""
@@ -153,31 +169,6 @@ class SimVQ(Quantizer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_projected": None}  # copies make their own
-
-
-KMEANS_ITERATIONS = 20
-
-
-def water_level(variances: Tensor, bits: float) -> Tensor:
-    """Reverse water-filling: the level t with sum(max(0, log2(variance / t) / 2)) = bits.
-
-    Args:
-        variances: (D,) of independent Gaussian directions.
-        bits: rate a latent.
-
-    Returns:
-        () the level; 0 where there is no variance at all.
-    """
-    positive = variances[variances > 0].sort(descending=True).values
-    if len(positive) == 0:
-        return variances.new_zeros(())
-    # With the n strongest directions under water only by t: log2 t = (sum log2 variance - 2 bits) / n.
-    logs = positive.log2()
-    counts = torch.arange(1, len(positive) + 1, device=variances.device)
-    levels = (logs.cumsum(0) - 2 * bits) / counts
-    below_own = logs >= levels  # direction n still stands out of the water
-    last = int(below_own.nonzero().max())
-    return 2 ** levels[last]
 
 
 def _float(tensor: Tensor | None) -> Tensor | None:

@@ -8,16 +8,17 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from codec.config import QuantizerConfig
+from codec.config import SimVQConfig
+from codec.quantizers.codebook import water_level
 from codec.quantizers.kmeans import CODE_CHUNK, kmeans
 from codec.quantizers.search import QUERY_CHUNK, half_squared_norms, nearest_codes
-from codec.quantizers.simvq import SimVQ, water_level
+from codec.quantizers.simvq import SimVQ
 from codec.quantizers.usage import CodeUsage
 
 
 def make(dim: int = 8, seed: int = 0, **settings: object) -> SimVQ:
     torch.manual_seed(seed)
-    return SimVQ(dim, QuantizerConfig(**{"codebook_size": 50, "search_chunk": 16, **settings}))  # type: ignore[arg-type]
+    return SimVQ(dim, SimVQConfig(**{"codebook_size": 50, "search_chunk": 16, **settings}))  # type: ignore[arg-type]
 
 
 def plain_nearest(queries: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -46,7 +47,7 @@ def test_search_gives_ties_to_the_lowest_index(chunk: int) -> None:
 
 def test_search_is_float32_inside_autocast() -> None:
     torch.manual_seed(0)
-    quantizer = SimVQ(64, QuantizerConfig(codebook_size=4096)).eval()
+    quantizer = SimVQ(64, SimVQConfig(codebook_size=4096)).eval()
     latent = torch.randn(1, 64, 300)
     plain = quantizer.encode(latent)
     table = quantizer.projected_codebook()
@@ -225,7 +226,7 @@ def test_a_table_made_in_inference_mode_serves_training_code() -> None:
 
 def test_no_matrix_of_all_latents_times_all_codes() -> None:
     """At N = 8,192 and K = 65,536 it would be 2 GiB; the search may not come near."""
-    quantizer = SimVQ(4, QuantizerConfig(codebook_size=65_536, search_chunk=1024)).eval()
+    quantizer = SimVQ(4, SimVQConfig(codebook_size=65_536, search_chunk=1024)).eval()
     with torch.profiler.profile(profile_memory=True) as profile:
         quantizer.encode(torch.randn(1, 4, 8192))
     largest = max(event.self_cpu_memory_usage / max(1, event.count) for event in profile.key_averages())
