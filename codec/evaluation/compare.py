@@ -28,6 +28,8 @@ class Evaluation:
     settings: Mapping[str, Any]
     definitions: Mapping[str, Mapping[str, Any]]  # value -> label, unit, better, digits
     records: Mapping[str, Record]
+    folder: Path
+    summary: Mapping[str, Any]
 
     @classmethod
     def read(cls, folder: str | Path) -> Evaluation:
@@ -41,7 +43,7 @@ class Evaluation:
         records = Store(folder).records()
         if not records or not {"system", "definitions"} <= summary.keys():
             raise CodecError(f"{folder}: no scores in {RECORDS_FILE}; score with recipes/evaluate.py first")
-        return cls(summary["system"]["name"], settings, summary["definitions"], records)
+        return cls(summary["system"]["name"], settings, summary["definitions"], records, folder, summary)
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,11 @@ class Difference:
         return "B" if (self.difference > 0) == (self.definition["better"] == "higher") else "A"
 
 
-def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
-    """Differences B - A of every value that both have.
+def require_alike(a: Evaluation, b: Evaluation) -> None:
+    """Refuse what no table or difference may hold together.
 
     Raises:
-        CodecError: scores of different test sets or protocols, or nothing in common.
+        CodecError: scores of different test sets or protocols, or of a learned metric with other weights.
     """
     for key, what in (("test_set", "test set"), ("protocol", "protocol")):
         if a.settings.get(key) != b.settings.get(key):
@@ -78,6 +80,21 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
                 f"{a.name} and {b.name} were scored with another {what} each ({a.settings.get(key)}, "
                 f"{b.settings.get(key)}); score both alike"
             )
+    for value in sorted(a.definitions.keys() & b.definitions.keys()):
+        ours, theirs = (evaluation.definitions[value].get("weights_sha256") for evaluation in (a, b))
+        if ours != theirs:
+            raise CodecError(
+                f"{value} of {a.name} and {b.name} comes from other weights each ({ours}, {theirs}); score both alike"
+            )
+
+
+def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
+    """Differences B - A of every value that both have.
+
+    Raises:
+        CodecError: what :func:`require_alike` raises, or nothing in common.
+    """
+    require_alike(a, b)
     differences = []
     for value, definition in a.definitions.items():
         ids = sorted(a.records.keys() | b.records.keys())

@@ -52,7 +52,7 @@ def box_chart(title: str, groups: Sequence[Group]) -> str:
                 f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP:g}" y2="{height - 18:g}"/>'
             )
             parts.append(
-                f'<text class="label" x="{x(tick):.1f}" y="{height - 6:g}" text-anchor="{anchor}">{short(tick)}</text>'
+                f'<text class="label" x="{at}" y="{height - 6:g}" text-anchor="{anchor}">{short(tick)}</text>'
             )
     for number, group in enumerate(groups):
         top = TOP + ROW * number
