@@ -99,5 +99,12 @@ def test_every_recipe_that_ships_is_valid(path: Path) -> None:
         assert config.losses == defaults.losses
         assert config.optimizer == defaults.optimizer
         assert config.discriminators == defaults.discriminators
-        sizes = {"simvq_4k": 4096, "simvq_8k": 8192, "simvq_65k": 65_536, "simvq_262k": 262_144}
+        sizes = {
+            "vq_4k": 4096,
+            "ema_4k": 4096,
+            "simvq_4k": 4096,
+            "simvq_8k": 8192,
+            "simvq_65k": 65_536,
+            "simvq_262k": 262_144,
+        }
         assert config.model.quantizer.codebook_size == sizes[path.stem]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from codec.config.base import Settings, build
 from codec.config.loading import dump_yaml, load_run_config, merge
 from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, preset
-from codec.config.quantizers import QuantizerConfig, SimVQConfig, VQConfig
+from codec.config.quantizers import EMAConfig, JukeboxConfig, QuantizerConfig, SimVQConfig, VQConfig
 from codec.config.run import (
     BottleneckWarmupConfig,
     DataConfig,
@@ -29,7 +29,9 @@ __all__ = [
     "DataConfig",
     "DecoderConfig",
     "DiscriminatorConfig",
+    "EMAConfig",
     "EncoderConfig",
+    "JukeboxConfig",
     "LastStageConfig",
     "LossConfig",
     "MelScale",

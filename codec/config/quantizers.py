@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Tag
 
-from codec.config.base import NonNegativeFloat, Positive, PositiveFloat, Settings
+from codec.config.base import NonNegativeFloat, Positive, PositiveFloat, Settings, Share
 
 
 class QuantizerConfig(Settings):
@@ -43,7 +43,30 @@ class VQConfig(QuantizerConfig):
     name: Literal["vq"] = "vq"
 
 
-SYSTEMS: tuple[type[QuantizerConfig], ...] = (SimVQConfig, VQConfig)
+class EMAConfig(QuantizerConfig):
+    """A codebook of moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1)."""
+
+    name: Literal["ema"] = "ema"
+    decay: Share = 0.99
+
+
+class JukeboxConfig(QuantizerConfig):
+    """Moving averages with random restart of unused codes (Jukebox, arXiv 2005.00341)."""
+
+    name: Literal["jukebox"] = "jukebox"
+    commitment: NonNegativeFloat = 0.02
+    decay: Share = 0.99
+    # A code chosen less often than this share of even use starts again from a latent. (Published: less than 1.0 latents
+    # a step, where there are far more latents than codes.)
+    restart_below: PositiveFloat = 0.1
+
+
+SYSTEMS: dict[str, type[QuantizerConfig]] = {
+    "simvq": SimVQConfig,
+    "vq": VQConfig,
+    "ema": EMAConfig,
+    "jukebox": JukeboxConfig,
+}
 DEFAULT_SYSTEM = "simvq"
 
 
@@ -54,7 +77,5 @@ def _name_of(settings: Any) -> str:
     return str(settings.get("name", DEFAULT_SYSTEM)) if isinstance(settings, dict) else DEFAULT_SYSTEM
 
 
-AnyQuantizerConfig = Annotated[
-    Annotated[SimVQConfig, Tag("simvq")] | Annotated[VQConfig, Tag("vq")],
-    Discriminator(_name_of),
-]
+_Any = Union[tuple(Annotated[kind, Tag(name)] for name, kind in SYSTEMS.items())]  # type: ignore[valid-type]  # noqa: UP007
+AnyQuantizerConfig = Annotated[_Any, Discriminator(_name_of)]

@@ -6,12 +6,15 @@ from typing import Any
 
 from codec.config import QuantizerConfig
 from codec.quantizers.base import Quantizer, QuantizerOutput
+from codec.quantizers.ema import EMAVQ, JukeboxVQ
 from codec.quantizers.simvq import SimVQ
 from codec.quantizers.vq import VQ
 
 REGISTRY: dict[str, type[Quantizer[Any]]] = {
     "simvq": SimVQ,
     "vq": VQ,
+    "ema": EMAVQ,
+    "jukebox": JukeboxVQ,
 }
 
 

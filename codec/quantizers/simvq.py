@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,17 +13,9 @@ from codec.config import SimVQConfig
 from codec.quantizers.base import Coded, Quantizer, straight_through
 from codec.quantizers.codebook import KMEANS_ITERATIONS, covariance_root, finite_latents, vq_loss
 from codec.quantizers.kmeans import kmeans
-from codec.quantizers.search import CodeChunk, full_float32, half_squared_norms, nearest_codes
+from codec.quantizers.kept import Kept
+from codec.quantizers.search import CodeSearch, LinearCodes, full_float32
 from codec.quantizers.stablevq import RegionLoss, dynamic_gradient
-
-
-class _Projected(NamedTuple):
-    """The projected codebook of one state of the weights."""
-
-    weights: tuple[Tensor, ...]  # copies of the weights that are compared by value
-    versions: tuple[tuple[int, int], ...]  # address and version of the others
-    codes: Tensor  # (K, D)
-    half_norms: Tensor  # (K,)
 
 
 class SimVQ(Quantizer[SimVQConfig]):
@@ -33,8 +24,8 @@ class SimVQ(Quantizer[SimVQConfig]):
     One step of W moves every code, so none is left behind, which is what collapses a plain learned codebook.
 
     Training projects only the rows that were selected: the same values and gradients as projecting the whole codebook
-    with gradient, without the K x D gradient. In eval mode the projected codebook and its norms are kept until a
-    weight changes.
+    with gradient, without the K x D gradient. In eval mode what the search made of the codebook is kept until a weight
+    changes.
 
     loss = beta * mean((sg[q] - z)^2) + mean((q - sg[z])^2), means over all elements, beta = ``config.commitment``.
     ``config.ste`` and ``config.region`` are StableVQ's changes to gradient and second term
@@ -46,7 +37,6 @@ class SimVQ(Quantizer[SimVQConfig]):
     def __init__(self, dim: int, config: SimVQConfig) -> None:
         super().__init__(dim, config)
         self.beta = config.commitment
-        self.search_chunk = config.search_chunk
         codebook = torch.empty(config.codebook_size, dim)
         if config.codebook_init == "gaussian":
             nn.init.normal_(codebook, std=dim**-0.5)
@@ -61,7 +51,8 @@ class SimVQ(Quantizer[SimVQConfig]):
         self.region = (
             None if config.region is None else RegionLoss(self.codebook_size, config.region, config.region_window)
         )
-        self._projected: _Projected | None = None
+        self._table: Kept[Tensor] = Kept()
+        self._search = CodeSearch()
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
@@ -77,8 +68,11 @@ class SimVQ(Quantizer[SimVQConfig]):
 
     @torch.no_grad()
     def search_rows(self, rows: Tensor) -> Tensor:
-        """Nearest codes, (N, D) -> (N,), in float32."""
-        return nearest_codes(rows, self._chunks())
+        """Nearest codes, (N, D) -> (N,); ties go to the lowest index."""
+        projection = self.projection
+        bias = None if projection.bias is None else projection.bias.detach()
+        codes = LinearCodes(self.codebook.detach(), projection.weight.detach(), bias)
+        return self._search.nearest(rows, codes, keep=not self.training, frozen=not self.codebook.requires_grad)
 
     def look_up(self, tokens: Tensor) -> Tensor:
         """(N,) -> projected codes (N, D)."""
@@ -86,37 +80,16 @@ class SimVQ(Quantizer[SimVQConfig]):
 
     def projected_codebook(self) -> Tensor:
         """C W^T + b, (K, D) float32, without gradient; kept while in eval mode."""
-        return self._project_all().codes
+        if self.training:  # the weights change at every step: nothing to keep
+            return self._project()
+        trained, frozen = list(self.projection.parameters()), [self.codebook]
+        if self.codebook.requires_grad:
+            trained, frozen = [*trained, self.codebook], []
+        return self._table.get(trained, frozen, self._project)
 
-    def _chunks(self) -> Iterator[CodeChunk]:
-        if self.training:  # the weights change at every step: nothing to keep, and no K x D table
-            for rows in self.codebook.detach().split(self.search_chunk):
-                codes = self._project(rows)
-                yield codes, half_squared_norms(codes)
-        else:
-            table = self._project_all()
-            yield from zip(table.codes.split(self.search_chunk), table.half_norms.split(self.search_chunk), strict=True)
-
-    def _project(self, rows: Tensor) -> Tensor:
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False), full_float32():
-            return F.linear(rows.float(), self.projection.weight.float(), _float(self.projection.bias))
-
-    def _project_all(self) -> _Projected:
-        # Fused optimisers do not raise a tensor's version, so trained weights are compared by value (D x D numbers).
-        # The frozen C is moved by nothing but in-place operations and replacement, which version and address tell;
-        # made in inference mode it has no version.
-        frozen = [weight for weight in self.buffers() if not weight.is_inference()]
-        versions = tuple((weight.data_ptr(), weight._version) for weight in frozen)
-        trained = [*self.parameters(), *(weight for weight in self.buffers() if weight.is_inference())]
-        kept = self._projected
-        if kept and kept.versions == versions and all(map(torch.equal, kept.weights, trained)):
-            return kept
-        with torch.inference_mode(False):  # the table may outlive the caller's inference mode
-            codes = self._project(self.codebook.detach())
-            copies = tuple(weight.detach().clone() for weight in trained)
-            made = _Projected(copies, versions, codes, half_squared_norms(codes))
-        self._projected = None if self.training else made
-        return made
+    def _project(self) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.codebook.device.type, enabled=False), full_float32():
+            return self.projection(self.codebook)
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
@@ -128,7 +101,9 @@ class SimVQ(Quantizer[SimVQConfig]):
         - ``kmeans``: the codes are k-means centres; C holds them centred and scaled to unit mean row norm, W = s I.
         """
         latents = finite_latents(latents)
-        mean = latents.mean(dim=0)
+        # Without b nothing but C W^T can say the mean: then C stays uncentred, and W takes the second moments.
+        bias = self.projection.bias
+        mean = torch.zeros_like(latents[0]) if bias is None else latents.mean(dim=0)
         if method == "kmeans":
             centred = kmeans(latents, self.codebook_size, KMEANS_ITERATIONS, generator) - mean
             scale = centred.norm(dim=1).mean().clamp(min=1e-6)
@@ -138,8 +113,8 @@ class SimVQ(Quantizer[SimVQConfig]):
             bits = math.log2(self.codebook_size) if method == "shrunk" else None
             weight = math.sqrt(self.dim) * covariance_root(latents - mean, bits)
         self.projection.weight.copy_(weight)
-        if self.projection.bias is not None:
-            self.projection.bias.copy_(mean)
+        if bias is not None:
+            bias.copy_(mean)
 
     def describe(self) -> dict[str, float]:
         """Frobenius norm and rank of W.
@@ -159,17 +134,14 @@ class SimVQ(Quantizer[SimVQConfig]):
         }
 
     def train(self, mode: bool = True) -> Self:
-        """Switch mode; leaving eval drops the projected codebook."""
-        self._projected = None
+        """Switch mode; drops what was kept of the projected codebook."""
+        self._drop()
         return super().train(mode)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Self:
-        self._projected = None  # moved or cast
+        self._drop()  # moved or cast
         return super()._apply(fn, recurse)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_projected": None}  # copies make their own
-
-
-def _float(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else tensor.float()
+    def _drop(self) -> None:
+        self._table.drop()
+        self._search.drop()

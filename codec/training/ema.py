@@ -25,7 +25,7 @@ class EMA:
     def update(self, codec: Codec) -> None:
         """Move towards the present weights: one fused operation for all tensors."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(list(self.codec.parameters()), list(codec.parameters()), 1 - decay)
+        torch._foreach_lerp_(_moving(self.codec), _moving(codec), 1 - decay)
         self.updates += 1
 
     @torch.no_grad()
@@ -33,3 +33,8 @@ class EMA:
         """Take over a part as it is, after it was set rather than trained."""
         ours: nn.Module = self.codec.get_submodule(name)
         ours.load_state_dict(codec.get_submodule(name).state_dict())
+
+
+def _moving(codec: Codec) -> list[torch.Tensor]:
+    """What training moves, by gradients or by the bottleneck's own statistics."""
+    return [*codec.parameters(), *codec.quantizer.moving_buffers()]

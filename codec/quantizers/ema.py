@@ -1,0 +1,133 @@
+"""A codebook of moving averages (VQ-VAE, arXiv 1711.00937, appendix A.1), as EnCodec and WavTokenizer train theirs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.config import EMAConfig, JukeboxConfig
+from codec.quantizers.base import Coded, Quantizer, Settings, straight_through
+from codec.quantizers.codebook import nearest_rows, starting_codes
+from codec.quantizers.processes import gather_rows, same_everywhere, sum_over_processes
+
+
+class MovingAverages(Quantizer[Settings]):
+    """What systems share whose codes are e_k = s_k / n_k, moving averages over steps (without gradients):
+
+    n_k <- g n_k + (1 - g) c_k,  s_k <- g s_k + (1 - g) sum of the c_k latents of this step that chose k.
+
+    Before the first step n_k = 1 and s_k = e_k ~ N(0, 1/D). Counts and sums are those of all processes. A batch with
+    latents that are not finite moves nothing. loss = beta * mean((z - sg[q])^2): codes need none.
+    """
+
+    codebook: Tensor  # (K, D)
+    counts: Tensor  # n, (K,)
+    sums: Tensor  # s, (K, D)
+
+    def __init__(self, dim: int, config: Settings, decay: float) -> None:
+        super().__init__(dim, config)
+        self.beta, self.decay = config.commitment, decay
+        codebook = torch.randn(config.codebook_size, dim) * dim**-0.5
+        self.register_buffer("codebook", codebook)
+        self.register_buffer("counts", torch.ones(config.codebook_size))
+        self.register_buffer("sums", codebook.clone())
+
+    def moving_buffers(self) -> list[Tensor]:
+        """Codes and statistics."""
+        return [self.codebook, self.counts, self.sums]
+
+    def quantize_rows(self, rows: Tensor) -> Coded:
+        """A training pass over (N, D); in training mode the codes move afterwards."""
+        tokens = self.search_rows(rows)
+        codes = self.codebook[tokens]
+        loss = self.beta * F.mse_loss(rows, codes)
+        quantized = straight_through(rows, codes)
+        if self.training:
+            self._move(rows.detach(), tokens)
+        return Coded(quantized, tokens, loss)
+
+    @torch.no_grad()
+    def _move(self, rows: Tensor, tokens: Tensor) -> None:
+        counts = torch.zeros_like(self.counts).index_add_(0, tokens, rows.new_ones(len(rows)))
+        sums = torch.zeros_like(self.sums).index_add_(0, tokens, rows)
+        sum_over_processes(counts)
+        sum_over_processes(sums)
+        counts, sums = torch.lerp(counts, self.counts, self.decay), torch.lerp(sums, self.sums, self.decay)
+        moved = self.codes_from(counts, sums, rows)
+        finite = sums.isfinite().all()
+        for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
+            buffer.copy_(torch.where(finite, value, buffer))
+
+    def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
+        """n (K,), s (K, D) and this process' latents (N, D) -> codes (K, D)."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def search_rows(self, rows: Tensor) -> Tensor:
+        """Nearest codes, (N, D) -> (N,)."""
+        return nearest_rows(rows, self.codebook)
+
+    def look_up(self, tokens: Tensor) -> Tensor:
+        """(N,) -> codes (N, D)."""
+        return self.codebook[tokens]
+
+    @torch.no_grad()
+    def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
+        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k = 1."""
+        self.codebook.copy_(starting_codes(latents, self.codebook_size, method, generator))
+        self.counts.fill_(1)
+        self.sums.copy_(self.codebook)
+
+
+class EMAVQ(MovingAverages[EMAConfig]):
+    """Moving averages and nothing else: e_k = s_k / n~_k, n~_k = (n_k + eps) / (n + K eps) * n with n = sum n_k.
+
+    (Laplace smoothing, eps = 1e-5, as in the published code.) Codes that nobody chooses any more shrink to zero.
+    """
+
+    def __init__(self, dim: int, config: EMAConfig) -> None:
+        super().__init__(dim, config, config.decay)
+
+    def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
+        """Averages with smoothed counts."""
+        total = counts.sum()
+        smooth = (counts + EPSILON) / (total + len(counts) * EPSILON) * total
+        return sums / smooth.unsqueeze(1)
+
+
+class JukeboxVQ(MovingAverages[JukeboxConfig]):
+    """Random restart (Jukebox, arXiv 2005.00341): a code becomes a random latent of this step where n_k is below
+    ``restart_below`` times the mean of all n, and n_k, s_k start again from it.
+
+    (The published code leaves n_k and s_k as they were, so that a restarted code is drawn anew at every step until
+    latents have chosen it often enough.) Of too few latents for K codes, each is drawn several times, with noise of
+    0.01 / sqrt(D) as published.
+    """
+
+    def __init__(self, dim: int, config: JukeboxConfig) -> None:
+        super().__init__(dim, config, config.decay)
+        self.restart_below = config.restart_below
+
+    def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
+        """Averages, or latents where there is too little to average; changes ``counts`` and ``sums`` there."""
+        fresh = random_latents(gather_rows(rows), len(counts))
+        least = self.restart_below * counts.mean()
+        restart = counts < least
+        codes = torch.where(restart.unsqueeze(1), fresh, sums / counts.clamp(min=EPSILON).unsqueeze(1))
+        counts.copy_(torch.where(restart, least, counts))
+        sums.copy_(torch.where(restart.unsqueeze(1), fresh * least, sums))
+        return codes
+
+
+def random_latents(rows: Tensor, count: int) -> Tensor:
+    """``count`` rows of (N, D) in random order, the same on every process; noise where N < count."""
+    N, D = rows.shape
+    order = same_everywhere(torch.argsort(torch.rand(N, device=rows.device)))
+    picked = rows[order.repeat(-(-count // N))[:count]]
+    if count > N:
+        picked = picked + same_everywhere(torch.randn_like(picked)) * (0.01 / D**0.5)
+    return picked
+
+
+EPSILON = 1e-5

@@ -1,0 +1,353 @@
+"""One suite for every bottleneck of the registry, on the one contract (codec/quantizers/base.py)."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from contract_worker import SETTINGS, SYSTEMS, make, train_steps
+from safetensors.torch import load, save
+
+from codec.config import ModelConfig
+from codec.config.base import build
+from codec.errors import CodecError
+from codec.quantizers import REGISTRY, Quantizer
+from codec.quantizers.base import join_digits, split_digits
+
+ROOT = Path(__file__).parents[2]
+# Several stages choose greedily, one after the other: a sum of codes may be nearer to another choice of first code.
+GREEDY: set[str] = set()
+
+every_system = pytest.mark.parametrize("system", SYSTEMS)
+
+
+def latents(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def state(quantizer: Quantizer[Any]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in quantizer.state_dict().items()}
+
+
+def test_every_system_is_here() -> None:
+    assert {SETTINGS[system].get("name", "simvq") for system in SYSTEMS} == set(REGISTRY)
+
+
+# -- shapes and tokens ----------------------------------------------------------------------------------------------
+
+
+@every_system
+@pytest.mark.parametrize("rest", [(), (7,), (3, 5), (2, 3, 2)], ids=str)
+def test_latents_of_any_rank(system: str, rest: tuple[int, ...]) -> None:
+    quantizer = make(system).eval()
+    latent = latents(2, 8, *rest)
+    out = quantizer(latent)
+    assert out.quantized.shape == latent.shape and out.quantized.dtype == torch.float32
+    assert out.tokens.shape == (2, *rest) and out.tokens.dtype == torch.int64
+    assert out.loss.shape == () and bool(out.loss.isfinite())
+    tokens = quantizer.encode(latent)
+    assert torch.equal(tokens, out.tokens)
+    assert set(tokens.flatten().tolist()) <= set(range(quantizer.codebook_size))
+    torch.testing.assert_close(quantizer.decode(tokens), out.quantized.detach(), rtol=1e-4, atol=1e-5)
+    # Position by position: the same whatever stands beside it.
+    first = (slice(None), slice(None), *(slice(0, 1) for _ in rest))
+    assert torch.equal(quantizer.encode(latent[first]).flatten(), tokens.reshape(2, -1)[:, 0])
+
+
+@every_system
+def test_tokens_to_latents_to_tokens(system: str) -> None:
+    if system in GREEDY:
+        pytest.skip("greedy stages")
+    quantizer = make(system).eval()
+    tokens = torch.arange(quantizer.codebook_size).view(1, 2, -1)
+    quantized = quantizer.decode(tokens)
+    assert quantized.shape == (1, 8, *tokens.shape[1:])
+    assert torch.equal(quantizer.encode(quantized), tokens)
+
+
+@every_system
+def test_the_rate_is_counted_whole(system: str) -> None:
+    settings = {"quantizer": {**SETTINGS[system], "codebook_size": 64}}
+    assert make(system).codebook_size == build(ModelConfig, settings).quantizer.codebook_size == 64
+
+
+# -- learning -------------------------------------------------------------------------------------------------------
+
+
+@every_system
+def test_gradients_reach_what_should_learn_and_nothing_else(system: str) -> None:
+    quantizer = make(system)
+    before = state(quantizer)
+    latent = latents(4, 8, 20).requires_grad_()
+    out = quantizer(latent)
+    ((out.quantized * latents(4, 8, 20, seed=1)).sum() + 10 * out.loss).backward()
+    assert latent.grad is not None and bool(latent.grad.isfinite().all()) and bool(latent.grad.any())
+    for name, parameter in quantizer.named_parameters():
+        assert parameter.grad is not None, f"{name}: data-parallel training would wait for it"
+        assert bool(parameter.grad.isfinite().all()), name
+        assert bool(parameter.grad.any()), f"{name} learns nothing"
+    moving = {tensor.data_ptr() for tensor in quantizer.moving_buffers()}
+    for name, value in quantizer.named_buffers():
+        if value.is_floating_point() and value.data_ptr() not in moving:
+            assert torch.equal(value, before[name]), f"{name} moved, but moving_buffers does not say so"
+    for name, parameter in quantizer.named_parameters():
+        assert torch.equal(parameter, before[name]), f"{name} moved without the optimiser"
+
+
+@every_system
+def test_training_lowers_the_error(system: str) -> None:
+    quantizer = make(system)
+    start = latents(4, 8, 100)
+    quantizer.initialize(start.mT.flatten(0, 1), "kmeans", torch.Generator().manual_seed(0))
+    quantizer.train()
+    target = 0.5 * start + 1  # the encoder has moved on
+    errors = []
+    parameters = [p for p in quantizer.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, lr=0.02) if parameters else None
+    with torch.no_grad():
+        first = (quantizer.eval().decode(quantizer.encode(target)) - target).square().mean()
+    quantizer.train()
+    for step in range(60):
+        torch.manual_seed(step)
+        out = quantizer(target)
+        loss = (out.quantized - target).square().mean() + out.loss
+        if optimizer is not None:
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        errors.append(loss.item())
+    with torch.no_grad():
+        last = (quantizer.eval().decode(quantizer.encode(target)) - target).square().mean()
+    assert all(map(math.isfinite, errors))
+    if parameters or quantizer.moving_buffers():
+        assert last < first
+    else:
+        assert last == first  # nothing to learn: FSQ and its like
+
+
+@every_system
+def test_eval_mode_moves_nothing(system: str) -> None:
+    quantizer = make(system).eval()
+    before = state(quantizer)
+    quantizer(latents(2, 8, 30))
+    quantizer.encode(latents(2, 8, 30))
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+
+
+@every_system
+@pytest.mark.parametrize("method", ["covariance", "shrunk", "kmeans"])
+def test_a_start_from_latents_fits_them_and_repeats_itself(system: str, method: str) -> None:
+    rows = 3 * latents(500, 8) @ torch.diag(torch.logspace(0, -1, 8)) + 2
+    found = []
+    for _ in range(2):
+        quantizer = make(system).eval()
+        quantizer.initialize(rows, method, torch.Generator().manual_seed(0))
+        found.append(state(quantizer))
+        quantized = quantizer.decode(quantizer.encode(rows.T[None]))[0].T
+        assert (quantized - rows).square().mean() < (rows - rows.mean(dim=0)).square().mean()
+        assert len(quantizer.encode(rows.T[None]).unique()) > 8
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+
+
+@every_system
+def test_save_and_load(system: str) -> None:
+    quantizer = make(system)
+    train_steps(quantizer, latents(3, 4, 8, 10))
+    quantizer.eval()
+    loaded = make(system, seed=5)
+    loaded.load_state_dict(load(save({name: value.contiguous() for name, value in quantizer.state_dict().items()})))
+    loaded.eval()
+    latent = latents(2, 8, 40, seed=9)
+    assert torch.equal(loaded.encode(latent), quantizer.encode(latent))
+    assert torch.equal(loaded(latent).quantized, quantizer(latent).quantized)
+    twin = copy.deepcopy(quantizer)
+    assert torch.equal(twin.encode(latent), quantizer.encode(latent))
+
+
+@every_system
+def test_float32_inside_autocast(system: str) -> None:
+    """Half precision would change a part of the choices; nothing of it may reach the bottleneck."""
+    quantizer = make(system).eval()
+    latent = latents(4, 8, 500)
+    plain = quantizer(latent)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = quantizer(latent)
+        assert torch.equal(quantizer.encode(latent), plain.tokens)
+        assert torch.equal(quantizer.decode(plain.tokens), quantizer.decode(plain.tokens.clone()))
+    assert torch.equal(mixed.tokens, plain.tokens)
+    assert mixed.quantized.dtype == torch.float32
+    assert torch.equal(mixed.quantized, plain.quantized) and torch.equal(mixed.loss, plain.loss)
+
+
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """Gradients and codebooks after three steps on halves of the batch are those of one process on the whole."""
+    store = tmp_path / "store"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(Path(__file__).parent / "contract_worker.py"), str(store), str(tmp_path)]
+    workers = [
+        subprocess.Popen(
+            [*command, str(rank)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, text=True
+        )
+        for rank in range(2)
+    ]
+    output = [worker.communicate(timeout=200)[0] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(output)
+    results = [load((tmp_path / f"{rank}.safetensors").read_bytes()) for rank in range(2)]
+    wrong = [name for name in results[0] if not torch.equal(results[0][name], results[1][name])]
+    assert not wrong, f"processes have drifted apart: {wrong}"
+    for system in SYSTEMS:
+        quantizer = make(system)
+        train_steps(quantizer, latents(3, 4, 8, 10))
+        for name, value in state(quantizer).items():
+            found = results[0][f"{system}/{name}"]
+            torch.testing.assert_close(
+                found, value, rtol=1e-4, atol=1e-5, msg=lambda m, n=f"{system}/{name}": f"{n}: {m}"
+            )
+
+
+# -- bad input ------------------------------------------------------------------------------------------------------
+
+
+@every_system
+def test_one_code(system: str) -> None:
+    """K = 1 either works, all tokens 0, or is refused by the settings in words."""
+    try:
+        quantizer = make(system, codebook_size=1)
+    except CodecError as error:
+        assert "codebook_size=1" in str(error)
+        return
+    out = quantizer(latents(2, 8, 5).requires_grad_())
+    assert not out.tokens.any() and bool(out.loss.isfinite())
+    out.loss.backward()
+    for method in ("covariance", "shrunk", "kmeans"):
+        quantizer.initialize(latents(50, 8), method, torch.Generator().manual_seed(0))
+        assert bool(quantizer.decode(torch.zeros(1, 3, dtype=torch.int64)).isfinite().all())
+
+
+@every_system
+@pytest.mark.parametrize("method", ["covariance", "shrunk", "kmeans"])
+def test_more_codes_than_latents(system: str, method: str) -> None:
+    quantizer = make(system, codebook_size=4096)
+    quantizer.initialize(latents(10, 8), method, torch.Generator().manual_seed(0))
+    out = quantizer(latents(1, 8, 3).requires_grad_())
+    out.loss.backward()
+    assert all(bool(value.isfinite().all()) for value in quantizer.state_dict().values())
+    assert bool(out.quantized.isfinite().all())
+
+
+@every_system
+def test_no_latents(system: str) -> None:
+    quantizer = make(system)
+    before = state(quantizer)
+    out = quantizer(torch.zeros(2, 8, 0, requires_grad=True))
+    assert out.quantized.shape == (2, 8, 0) and out.tokens.shape == (2, 0) and out.loss.item() == 0
+    assert quantizer.encode(torch.zeros(0, 8, 5)).shape == (0, 5)
+    assert quantizer.decode(torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 8, 0)
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+    with pytest.raises(CodecError, match="no latents to start"):
+        quantizer.initialize(torch.zeros(0, 8), "kmeans", torch.Generator())
+
+
+@every_system
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_identical_latents(system: str, value: float) -> None:
+    quantizer = make(system)
+    latent = torch.full((2, 8, 9), value, requires_grad=True)
+    out = quantizer(latent)
+    (out.loss + out.quantized.sum()).backward()
+    assert bool(out.loss.isfinite()) and latent.grad is not None and bool(latent.grad.isfinite().all())
+    for parameter in quantizer.parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all())
+    assert len(quantizer.eval().encode(latent.detach()).unique()) == 1
+    for method in ("covariance", "shrunk", "kmeans"):
+        quantizer.initialize(torch.full((40, 8), value), method, torch.Generator().manual_seed(0))
+        quantized = quantizer.decode(quantizer.encode(latent.detach()))
+        assert bool(quantized.isfinite().all())
+
+
+@every_system
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_latents_that_are_not_numbers(system: str, bad: float) -> None:
+    quantizer = make(system)
+    latent = latents(2, 8, 6)
+    plain = quantizer.eval().encode(latent)
+    broken = latent.clone()
+    broken[0, 3, 2] = bad
+    tokens = quantizer.encode(broken)
+    assert tokens[0, 2] == 0
+    keep = torch.ones_like(tokens, dtype=torch.bool)
+    keep[0, 2] = False
+    assert torch.equal(tokens[keep], plain[keep])
+
+    before = state(quantizer.train())
+    out = quantizer(broken.requires_grad_())
+    assert set(out.tokens.flatten().tolist()) <= set(range(quantizer.codebook_size))
+    assert not bool((out.loss + out.quantized.sum()).isfinite())  # the trainer takes no such step
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+    with pytest.raises(CodecError, match="NaN or infinite"):
+        quantizer.initialize(broken.detach().mT.flatten(0, 1), "kmeans", torch.Generator())
+
+
+@every_system
+def test_latents_of_another_width(system: str) -> None:
+    quantizer = make(system)
+    for call in (quantizer, quantizer.encode):
+        with pytest.raises(CodecError, match=r"latents of shape \(2, 7, 5\): expected \(B, 8, \.\.\.\)"):
+            call(torch.zeros(2, 7, 5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "simqv"}, "quantizer.name='simqv' is not known; did you mean simvq?"),
+        ({"name": "xxxxxxxx"}, "quantizer.name='xxxxxxxx' is not known; known here: simvq, vq"),
+        (
+            {"name": "vq", "codebok_size": 3},
+            "unknown setting quantizer.codebok_size; did you mean quantizer.codebook_size",
+        ),
+        ({"name": "vq", "bias": True}, "unknown setting quantizer.bias; known here: name, codebook_size, commitment"),
+        ({"bais": True}, "unknown setting quantizer.bais; did you mean quantizer.bias?"),
+        ({"name": "ema", "decay": 1.5}, "quantizer.decay=1.5: input should be less than 1"),
+        ({"codebook_size": 0}, "quantizer.codebook_size=0: input should be greater than 0"),
+    ],
+)
+def test_settings_are_checked_against_the_chosen_system(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(CodecError) as error:
+        build(ModelConfig, {"quantizer": settings})
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_settings_of_the_first_version_still_load() -> None:
+    old = {
+        "name": "simvq",
+        "codebook_size": 512,
+        "commitment": 0.25,
+        "trainable_codebook": False,
+        "codebook_init": "gaussian",
+        "bias": False,
+        "search_chunk": 4096,
+    }
+    config = build(ModelConfig, {"quantizer": old}).quantizer
+    assert config.name == "simvq" and config.codebook_size == 512
+
+
+@every_system
+def test_settings_read_back_as_they_were_written(system: str) -> None:
+    config = build(ModelConfig, {"quantizer": SETTINGS[system]})
+    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def test_digits_are_one_number_and_back() -> None:
+    sizes = (3, 4, 2)
+    index = torch.arange(24)
+    digits = split_digits(index, sizes)
+    assert torch.equal(join_digits(digits, sizes), index)
+    assert digits[-1].tolist() == [2, 3, 1] and digits[8].tolist() == [1, 0, 0]
