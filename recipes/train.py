@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from codec.cli import run
+from codec.config import RunConfig
 
 app = typer.Typer(add_completion=False)
 
@@ -50,12 +52,16 @@ def train(
     trainer = Trainer(settings, accelerator, resume=resume)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not accelerator.is_main_process) as progress:
+    # Speed over ten minutes: validation and checkpoints, which come seldom, are part of the time left.
+    bar = Progress(*columns, console=console, disable=not accelerator.is_main_process, speed_estimate_period=600)
+    with bar as progress:
         task = progress.add_task("training", total=settings.training.steps, completed=trainer.next_step)
 
         def report(step: int, values: Mapping[str, float]) -> None:
             progress.update(task, completed=step)
-            progress.console.print(summary_line(step, values), highlight=False, soft_wrap=True)
+            if values:
+                line = summary_line(step, values, settings)
+                progress.console.print(line, highlight=False, soft_wrap=True)
 
         trainer.fit(stop_at=stop_at, minutes=minutes, report=report)
     if accelerator.is_main_process:
@@ -71,16 +77,22 @@ SHOWN = {
     "loss/adversarial_period": "adversarial {:.2f}",
     "codes_used": "codes {:.0f}",
     "perplexity": "perplexity {:.0f}",
+    "effective_dimension/latents": "latents fill {:.0f} dimensions",
+    "effective_dimension/codebook": "codes {:.0f}",
     "grad_norm/generator": "norm {:.1f}",
     "audio_s_per_s": "{:.1f} s of audio/s",
     "bad_steps": "bad {:.0f}",
 }
 
 
-def summary_line(step: int, values: Mapping[str, float]) -> str:
-    """One line for a person: step, kind and the values that tell most."""
+def summary_line(step: int, values: Mapping[str, float], settings: RunConfig) -> str:
+    """One line for a person: step, kind, the values that tell most, and the time left at the present speed."""
     kind = next(iter(values), "train/").split("/")[0]
     parts = [form.format(values[f"{kind}/{name}"]) for name, form in SHOWN.items() if f"{kind}/{name}" in values]
+    speed = values.get("train/audio_s_per_s")
+    if speed:
+        audio_s = (settings.training.steps - step) * settings.data.batch_size * settings.data.crop_s
+        parts.append(f"{timedelta(seconds=round(audio_s / speed))} left")
     return f"step {step} {kind}: " + " · ".join(parts)
 
 

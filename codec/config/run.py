@@ -105,6 +105,14 @@ class BottleneckWarmupConfig(Settings):
     latents: Positive = 40_000  # at most this many for the statistics
 
 
+class LastStageConfig(Settings):
+    """The last steps: another mel weight at low, constant rates (UniCodec: mel 45 to 450 at a quarter of the rate)."""
+
+    share: Share = 0.0  # of all steps
+    mel: NonNegativeFloat = 450.0  # in place of losses.mel
+    lr_share: PositiveFloat = 0.25  # of every group's full rate
+
+
 class TrainingConfig(Settings):
     """The loop."""
 
@@ -115,13 +123,34 @@ class TrainingConfig(Settings):
     discriminator_start: NonNegative = 0  # first step with discriminators
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.999
     bottleneck_warmup: BottleneckWarmupConfig = BottleneckWarmupConfig()
+    last_stage: LastStageConfig = LastStageConfig()
+    compile: bool = False  # torch.compile encoder, decoder and discriminators
     log_every: Positive = 50
     validate_every: Positive = 1000
     sample_every: Positive = 5000
     samples: NonNegative = 4  # validation utterances heard and seen in TensorBoard
     checkpoint_every: Positive = 1000
-    keep_checkpoints: Positive = 2
+    keep_checkpoints: Positive = 2  # the newest so many; best/ is kept beside them
+    milestone_every: Positive | None = None  # steps whose checkpoints are kept for ever
     max_bad_steps: Positive = 20  # consecutive non-finite steps before the run stops
+
+    @model_validator(mode="after")
+    def _stages_fit(self) -> Self:
+        if self.bottleneck_warmup.share + self.last_stage.share >= 1:
+            raise ValueError(
+                f"training.bottleneck_warmup.share={self.bottleneck_warmup.share} and training.last_stage.share="
+                f"{self.last_stage.share} leave no steps between them; their sum must be below 1"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _milestones_fall_on_checkpoints(self) -> Self:
+        if self.milestone_every is not None and self.milestone_every % self.checkpoint_every:
+            raise ValueError(
+                f"training.milestone_every={self.milestone_every} must be a multiple of checkpoint_every="
+                f"{self.checkpoint_every}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _checkpoints_fall_on_log_steps(self) -> Self:

@@ -1,20 +1,26 @@
-"""Whole training states: written atomically, the newest kept, resumed exactly."""
+"""Whole training states: written atomically, kept as the settings say, resumed exactly."""
 
 from __future__ import annotations
 
+import errno
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
+from safetensors import SafetensorError
 
-from codec.config import RunConfig, dump_yaml, load_run_config
+from codec.config import RunConfig, TrainingConfig, dump_yaml, load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
 
 CONFIG = "config.yaml"
-# What a resumed run may not change: the state would not fit, or mean something else.
-FIXED_SECTIONS = ("model", "discriminators")
+# What a resumed run may not change: the state would not fit, or its place in the data would mean another.
+FIXED = ("model", "discriminators", "data.batch_size", "training.seed")
+# Of a disk that takes no more: full, over quota, over the largest file, broken, read-only.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def find_checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -27,23 +33,73 @@ def find_checkpoints(run: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def save_checkpoint(accelerator: Accelerator, run: Path, step: int, keep: int) -> None:
-    """Write ``checkpoints/step_N`` beside its place and rename it; then drop all but the newest ``keep``."""
+def superseded(steps: list[int], settings: TrainingConfig) -> list[int]:
+    """Which of the checkpoints at ``steps`` (rising) may go: neither among the newest nor milestones."""
+    old = steps[: -settings.keep_checkpoints]
+    return [step for step in old if settings.milestone_every is None or step % settings.milestone_every]
+
+
+def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: TrainingConfig) -> None:
+    """Write ``checkpoints/step_N`` beside its place and rename it; then drop those that it supersedes.
+
+    Whenever the process is killed, a folder called ``step_N`` is whole.
+
+    Raises:
+        CodecError: it cannot be written; those that were there are untouched.
+    """
     folder = run / "checkpoints" / f"step_{step}"
     temporary = folder.with_name(f".step_{step}.part")
     if accelerator.is_main_process:
-        for left in folder.parent.glob(".step_*.part"):  # by a killed run, at this step or another
+        for left in folder.parent.glob(".step_*"):  # by a killed run, at this step or another
             shutil.rmtree(left)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
+    try:
+        accelerator.save_state(str(temporary))
+    # torch.save says RuntimeError where the disk takes no more, safetensors an error of its own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CodecError(f"{folder}: writing failed ({_first_line(error)}); {_next_action(run)}") from None
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         if folder.exists():
-            shutil.rmtree(folder)
+            _remove(folder)
         temporary.rename(folder)
-        for _, old in find_checkpoints(run)[:-keep]:
-            shutil.rmtree(old)
+        by_step = dict(find_checkpoints(run))
+        for old in superseded(list(by_step), settings):
+            _remove(by_step[old])
     accelerator.wait_for_everyone()
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint; half deleted, it must not have its name any more."""
+    hidden = folder.with_name(f".{folder.name}.old")
+    folder.rename(hidden)
+    shutil.rmtree(hidden)
+
+
+@contextmanager
+def disk_errors_explained(run: Path) -> Iterator[None]:
+    """A full disk, wherever a run meets it, becomes one line that says what is safe.
+
+    Raises:
+        CodecError: the disk takes no more.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        raise CodecError(f"{run}: writing failed ({_first_line(error)}); {_next_action(run)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (error.strerror if isinstance(error, OSError) and error.strerror else str(error)).splitlines()[0]
+
+
+def _next_action(run: Path) -> str:
+    checkpoints = find_checkpoints(run)
+    from_where = f"goes on from step {checkpoints[-1][0]}" if checkpoints else "then starts anew"
+    return f"make room on the disk; --resume {from_where}"
 
 
 def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) -> Path | None:
@@ -63,14 +119,18 @@ def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) 
 
 
 def _check_unchanged(path: Path, config: RunConfig) -> None:
-    before = load_run_config(path)
-    for section in FIXED_SECTIONS:
-        difference = _first_difference(
-            getattr(before, section).model_dump(), getattr(config, section).model_dump(), section
-        )
+    before, now = load_run_config(path).model_dump(), config.model_dump()
+    for key in FIXED:
+        old, new = before, now
+        for part in key.split("."):
+            old, new = old[part], new[part]
+        difference = _first_difference(old, new, key)
         if difference:
-            key, old, new = difference
-            raise CodecError(f"{key}={new!r} contradicts the run being resumed ({old!r}); change it back or start anew")
+            name, was, wanted = difference
+            raise CodecError(
+                f"{name}={wanted!r} contradicts the run being resumed ({was!r}); change it back, or start a new run "
+                "with another output="
+            )
 
 
 def _first_difference(old: Any, new: Any, key: str) -> tuple[str, Any, Any] | None:

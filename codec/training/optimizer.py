@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from codec.config import OptimizerConfig
 from codec.model import Codec
-from codec.training.schedule import rate_factor
 
 
 def build_optimizers(
@@ -31,16 +30,6 @@ def build_optimizers(
         torch.optim.AdamW(generator_groups, **settings),  # type: ignore[arg-type]
         torch.optim.AdamW(discriminator_groups, **settings),  # type: ignore[arg-type]
     )
-
-
-def learning_rates(step: int, steps: int, config: OptimizerConfig) -> dict[str, float]:
-    """Rate of each group at ``step``; a ``quantizer_lr`` of its own is constant."""
-    factor = rate_factor(step, steps, config)
-    return {
-        "network": config.lr * factor,
-        "quantizer": config.lr * factor if config.quantizer_lr is None else config.quantizer_lr,
-        "discriminators": config.discriminator_lr * factor,
-    }
 
 
 def set_rates(optimizer: AcceleratedOptimizer, rates: Mapping[str, float]) -> None:

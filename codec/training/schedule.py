@@ -1,10 +1,20 @@
-"""The learning rate as a pure function of the step."""
+"""Learning rate and loss weights as pure functions of the step."""
 
 from __future__ import annotations
 
 import math
 
-from codec.config import OptimizerConfig
+from codec.config import LossConfig, OptimizerConfig, TrainingConfig
+
+
+def last_stage_start(training: TrainingConfig) -> int:
+    """First step of the last stage; ``steps`` where there is none."""
+    return training.steps - round(training.last_stage.share * training.steps)
+
+
+def in_last_stage(step: int, training: TrainingConfig) -> bool:
+    """Whether ``step`` (0-based) belongs to the last stage. A run that is made longer has it at its new end."""
+    return last_stage_start(training) <= step < training.steps
 
 
 def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
@@ -19,3 +29,29 @@ def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
     progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
     falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
     return config.final_share + (1 - config.final_share) * falling
+
+
+def learning_rates(step: int, training: TrainingConfig, config: OptimizerConfig) -> dict[str, float]:
+    """Rate of each parameter group at ``step``.
+
+    The schedule ends where the last stage begins, whose rates are constant. A ``quantizer_lr`` of its own knows no
+    schedule, only the last stage.
+    """
+    own = config.lr if config.quantizer_lr is None else config.quantizer_lr
+    if in_last_stage(step, training):
+        factor = own_factor = training.last_stage.lr_share
+    else:
+        factor = rate_factor(step, last_stage_start(training), config)
+        own_factor = factor if config.quantizer_lr is None else 1.0
+    return {
+        "network": config.lr * factor,
+        "quantizer": own * own_factor,
+        "discriminators": config.discriminator_lr * factor,
+    }
+
+
+def losses_at(step: int, training: TrainingConfig, losses: LossConfig) -> LossConfig:
+    """The objective's weights at ``step``: the last stage has a mel weight of its own."""
+    if not in_last_stage(step, training):
+        return losses
+    return losses.model_copy(update={"mel": training.last_stage.mel})

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,26 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from codec.config import LossConfig, RunConfig
+from codec.config import RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
-from codec.quantizers.usage import CodeUsage
-from codec.training.checkpoint import open_run, save_checkpoint
+from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
+from codec.training.compiling import compile_parts
 from codec.training.data import CropDataset, StepSampler, crop_loader, read_manifests
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
+from codec.training.gradients import detached, frozen, leave_untaught
 from codec.training.losses import Judged, MelLoss, discriminator_terms, generator_terms, weighted_sum
-from codec.training.metrics import Means, RunLog
-from codec.training.optimizer import build_optimizers, learning_rates, set_rates, step_unless
+from codec.training.metrics import RunLog
+from codec.training.optimizer import build_optimizers, set_rates, step_unless
+from codec.training.preemption import caught_sigterm
+from codec.training.reporting import Report, Reporter
+from codec.training.schedule import learning_rates, losses_at
 from codec.training.validation import Validation
 from codec.training.warmup import gather_latents, initialize_bottleneck
 
 logger = logging.getLogger(__name__)
-
-Report = Callable[[int, Mapping[str, float]], None]  # step, values
 
 
 class Trainer:
@@ -68,6 +69,8 @@ class Trainer:
             weights = find_model(config.init_from) / WEIGHTS_FILE
             load_weights(codec, read_weights(weights), f"init_from={config.init_from}")
         leave_untaught(codec, discriminators, config.losses)
+        if settings.compile:
+            compile_parts(codec, discriminators)
         # From here on something is written.
         checkpoint = open_run(self.run, config, resume=resume, main_process=accelerator.is_main_process)
         self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
@@ -94,8 +97,6 @@ class Trainer:
         )
         # Where losses.normalize_commitment is set: of the latents that the bottleneck first meets.
         self.latent_variance = torch.ones((), device=device)
-        self.means = Means()
-        self.usage = CodeUsage(config.model.quantizer.codebook_size, device)
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
@@ -103,7 +104,8 @@ class Trainer:
             logger.info("resumed from %s", checkpoint)
         # Asking the others through the CPU makes no host wait for its device.
         self.hosts = torch.distributed.new_group(backend="gloo") if accelerator.num_processes > 1 else None
-        self.log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
+        log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
+        self.reporter = Reporter(accelerator, config, log, self.plain_codec.codebook_size)
 
     # -- the step -------------------------------------------------------------------------------------------------
 
@@ -117,13 +119,14 @@ class Trainer:
             micro_batches: ``training.accumulate`` times this process' share, (B, 1, T).
         """
         step, settings = self.next_step, self.config.training
+        losses, bypass = losses_at(step, settings, self.config.losses), step < self.warmup_steps
         adversarial = step >= settings.discriminator_start and len(self.plain_discriminators) > 0
         for index, real in enumerate(micro_batches):
             with ExitStack() as stack:
                 if index < len(micro_batches) - 1:  # gradients meet the other processes' only once a step
                     stack.enter_context(self.accelerator.no_sync(self.codec))
                     stack.enter_context(self.accelerator.no_sync(self.discriminators))
-                output: CodecOutput = self.codec(real, bypass_quantizer=step < self.warmup_steps)
+                output: CodecOutput = self.codec(real, bypass_quantizer=bypass)
                 terms = {
                     "mel": self.mel(output.audio, real),
                     "commitment": output.quantizer.loss / self.latent_variance,
@@ -131,18 +134,16 @@ class Trainer:
                 if adversarial:
                     on_fake, on_real = self._judge(output.audio.detach(), real)
                     judging = discriminator_terms(on_fake, on_real)
-                    self._backward(weighted_sum(judging, self.config.losses), len(micro_batches))
+                    self._backward(weighted_sum(judging, losses), len(micro_batches))
                     with frozen(self.plain_discriminators):
                         judged = self.plain_discriminators(output.audio)
                     terms |= generator_terms(judged, detached(on_real))
-                    self.means.add({f"loss/{name}": value for name, value in judging.items()})
-                self._backward(weighted_sum(terms, self.config.losses), len(micro_batches))
-            self.means.add({f"loss/{name}": value for name, value in terms.items()})
-            self.means.add(output.quantizer.metrics)
-            if step >= self.warmup_steps:
-                self.usage.update(output.quantizer.tokens)
+                    self.reporter.add_losses(judging)
+                self._backward(weighted_sum(terms, losses), len(micro_batches))
+            self.reporter.add_losses(terms)
+            self.reporter.add_output(output, bypass=bypass)
 
-        rates = learning_rates(step, settings.steps, self.config.optimizer)
+        rates = learning_rates(step, settings, self.config.optimizer)
         norms = {"grad_norm/generator": self._clip(self.codec)}
         if adversarial:
             norms["grad_norm/discriminator"] = self._clip(self.discriminators)
@@ -154,7 +155,7 @@ class Trainer:
         self.bad_steps += bad
         self.bad_streak = (self.bad_streak + 1) * bad
         self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
-        self.means.add(norms)
+        self.reporter.means.add(norms)
         self.next_step = step + 1
 
     def _judge(self, fake: Tensor, real: Tensor) -> tuple[Judged, Judged]:
@@ -189,14 +190,15 @@ class Trainer:
         Raises:
             CodecError: an unreadable utterance, or ``max_bad_steps`` non-finite steps in a row.
         """
-        settings = self.config.training
+        settings, reporter = self.config.training, self.reporter
         stop = min(settings.steps, stop_at or settings.steps)
         started = time.monotonic() - self.elapsed_s
         deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
-        logged_step, logged_at = self.next_step, time.monotonic()
+        reporter.watch = report
+        reporter.start_clock(self.next_step)
         batches = self._batches(self.next_step, stop)
         self.codec.train()
-        with caught_sigterm() as asked_to_stop:
+        with disk_errors_explained(self.run), caught_sigterm() as asked_to_stop:
             while self.next_step < stop:
                 if self.next_step == self.warmup_steps:
                     self._begin_quantizing()
@@ -206,23 +208,24 @@ class Trainer:
                 early = self._agree(asked_to_stop() or time.monotonic() > deadline)
                 last = early or step == stop
                 self.elapsed_s = time.monotonic() - started
+                reporter.stepped(step)
                 if step % settings.log_every == 0:
-                    values = self._log_values(step - logged_step, time.monotonic() - logged_at)
-                    self._write(step, "train", values, report)
+                    facts = {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
+                    reporter.log_training(step, self.plain_codec.quantizer, facts)
                     self._stop_if_broken()
                 if step % settings.validate_every == 0 or last:
-                    self._validate(step, report)
-                if self.log and (step % settings.sample_every == 0 or last):
-                    self.validation.draw_samples(self.ema.codec, self.log.board, step, bypass=step <= self.warmup_steps)
+                    self._validate(step)
+                if reporter.log and (step % settings.sample_every == 0 or last):
+                    board = reporter.log.board
+                    self.validation.draw_samples(self.ema.codec, board, step, bypass=step <= self.warmup_steps)
                 if step % settings.checkpoint_every == 0 or last:
-                    save_checkpoint(self.accelerator, self.run, step, settings.keep_checkpoints)
+                    save_checkpoint(self.accelerator, self.run, step, settings)
                 if step % settings.log_every == 0:
-                    logged_step, logged_at = step, time.monotonic()
+                    reporter.start_clock(step)
                 if early:
                     logger.info("stopped early at step %d; --resume goes on", step)
                     break
-        if self.log:
-            self.log.close()
+            reporter.close()
 
     def _batches(self, start: int, stop: int) -> Iterator[Tensor]:
         data, accelerator = self.config.data, self.accelerator
@@ -250,7 +253,7 @@ class Trainer:
         if self.warmup_steps > 0:
             facts = initialize_bottleneck(self.plain_codec.quantizer, latents, settings.init, seed=step)
             self.ema.copy_part("quantizer", self.plain_codec)
-            self._write(step, "switch", {**facts, "latent_variance": float(variance)}, None)
+            self.reporter.write(step, "switch", {**facts, "latent_variance": float(variance)})
 
     def _agree(self, stop: bool) -> bool:
         """Whether any process wants to stop. Alone there is nobody to ask."""
@@ -260,22 +263,6 @@ class Trainer:
         torch.distributed.all_reduce(votes, group=self.hosts)
         return bool(votes)
 
-    def _log_values(self, steps: int, seconds: float) -> dict[str, float]:
-        values = self.means.read(self.accelerator)
-        rates = learning_rates(self.next_step - 1, self.config.training.steps, self.config.optimizer)
-        data = self.config.data
-        values |= {
-            "lr": rates["network"],
-            "bad_steps": float(self.bad_steps),
-            "audio_s_per_s": steps * data.batch_size * data.crop_s / seconds,
-            "time_s": self.elapsed_s,
-        }
-        if self.next_step > self.warmup_steps:
-            self.usage.counts = self.accelerator.reduce(self.usage.counts, "sum")
-            values |= {name: float(value) for name, value in self.usage.summary().items()}  # type: ignore[arg-type]
-            self.usage.reset()
-        return values
-
     def _stop_if_broken(self) -> None:
         worst, limit = int(self.worst_streak), self.config.training.max_bad_steps
         if worst >= limit:
@@ -284,7 +271,7 @@ class Trainer:
                 f"lower optimizer.lr or set optimizer.clip_norm, and resume from {self.run / 'checkpoints'}"
             )
 
-    def _validate(self, step: int, report: Report | None) -> None:
+    def _validate(self, step: int) -> None:
         bypass = step <= self.warmup_steps and self.warmup_steps > 0
         values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
         if not self.accelerator.is_main_process:
@@ -295,13 +282,7 @@ class Trainer:
             self.best = values.get("loss/mel", self.best)
             self.ema.codec.save_pretrained(self.run / "best")
         if values:  # none without validation crops
-            self._write(step, "validation", values, report)
-
-    def _write(self, step: int, kind: str, values: Mapping[str, float], report: Report | None) -> None:
-        if self.log:
-            self.log.write(step, kind, values)
-            if report:
-                report(step, {f"{kind}/{name}": value for name, value in values.items()})
+            self.reporter.write(step, "validation", values)
 
     # -- state, for Accelerate's checkpoints ------------------------------------------------------------------------
 
@@ -332,45 +313,3 @@ class Trainer:
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
-
-
-def leave_untaught(codec: Codec, discriminators: Discriminators, losses: LossConfig) -> None:
-    """Take the gradients from parts whose own loss has weight 0: they are measured, not trained.
-
-    The data-parallel wrapper would wait for their gradients for ever.
-    """
-    codec.quantizer.requires_grad_(losses.commitment > 0)
-    for name, family in discriminators.items():
-        family.requires_grad_(getattr(losses, f"discriminator_{name}") > 0)
-
-
-def detached(judged: Judged) -> Judged:
-    """The same feature maps, as constants."""
-    return {
-        family: [[feature.detach() for feature in features] for features in members]
-        for family, members in judged.items()
-    }
-
-
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``module`` but not into it."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
-
-
-@contextmanager
-def caught_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM (a preempted job) into a question that the loop asks after each step."""
-    received: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
-    try:
-        yield lambda: bool(received)
-    finally:
-        signal.signal(signal.SIGTERM, before)

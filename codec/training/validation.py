@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
@@ -13,9 +14,11 @@ from codec.config import RunConfig
 from codec.model import Codec
 from codec.quantizers.usage import CodeUsage
 from codec.training.data import read_manifests, stack_equal, validation_crops
+from codec.training.dimensions import codebook_sample, effective_dimension
 from codec.training.losses import MelLoss
 
 BATCH = 8
+LATENTS = 20_000  # at most this many for the effective dimension
 
 
 class Validation:
@@ -29,24 +32,36 @@ class Validation:
 
     @torch.no_grad()
     def run(self, codec: Codec, mel: MelLoss, *, bypass: bool) -> dict[str, float]:
-        """Mean mel loss and bottleneck error over the crops, and the codes they use; empty without crops."""
+        """Mean mel loss and bottleneck error over the crops, the codes they use and the dimensions they fill.
+
+        Empty without crops.
+        """
         if not self.crops:
             return {}
         accelerator = self.accelerator
         own = self.crops[accelerator.process_index :: accelerator.num_processes]
         usage = CodeUsage(codec.codebook_size, accelerator.device)
         sums = torch.zeros(3, device=accelerator.device)  # mel, bottleneck loss, crops
+        latents = []  # (n, D) each
         for group in stack_equal(own):
             for batch in group.split(BATCH):
                 real = batch.to(accelerator.device)
                 output = codec(real, bypass_quantizer=bypass)
                 usage.update(output.quantizer.tokens)
+                latents.append(output.latent.float().transpose(1, 2).flatten(0, 1).cpu())
                 sums += len(real) * torch.stack([mel(output.audio, real), output.quantizer.loss, real.new_ones(())])
         sums = accelerator.reduce(sums, "sum")
         usage.counts = accelerator.reduce(usage.counts, "sum")
-        values = {"loss/mel": float(sums[0] / sums[2]), "loss/commitment": float(sums[1] / sums[2])}
+        everyones = torch.cat(gather_object(latents))
+        values = {
+            "loss/mel": float(sums[0] / sums[2]),
+            "loss/commitment": float(sums[1] / sums[2]),
+            "effective_dimension/latents": float(effective_dimension(everyones[:: -(-len(everyones) // LATENTS)])),
+        }
         if not bypass:
             values |= {name: float(value) for name, value in usage.summary().items()}  # type: ignore[arg-type]
+            codes = codebook_sample(codec.quantizer, codec.device)
+            values["effective_dimension/codebook"] = float(effective_dimension(codes))
         return values
 
     @torch.no_grad()

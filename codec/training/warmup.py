@@ -16,22 +16,11 @@ from torch import Tensor
 from codec.model import Codec
 from codec.quantizers import Quantizer
 from codec.training.data import CropDataset
+from codec.training.dimensions import CODES, codebook_sample, effective_dimension
 
 logger = logging.getLogger(__name__)
 
 BATCH = 16  # crops encoded at once
-CODES = 20_000  # at most this many rows for statistics of the codebook
-
-
-def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
-    """Principal components of (N, D) that hold ``share`` of the variance; 0 where nothing varies."""
-    vectors = vectors.cpu().double()  # not every device has float64
-    centred = vectors - vectors.mean(dim=0)
-    variances = torch.linalg.eigvalsh(centred.T @ centred / len(centred)).clamp(min=0).flip(0)
-    total = variances.sum()
-    if total <= 0:
-        return 0
-    return int((variances.cumsum(0) < share * total).sum()) + 1
 
 
 @torch.no_grad()
@@ -63,11 +52,13 @@ def initialize_bottleneck(quantizer: Quantizer, latents: Tensor, init: str, seed
     """
     was_training = quantizer.training
     quantizer.eval()
-    tokens = torch.randperm(quantizer.codebook_size, generator=torch.Generator().manual_seed(seed))[:CODES]
-    tokens = tokens.to(latents.device).unsqueeze(0)
+
+    def codebook_dimension() -> float:
+        return float(effective_dimension(codebook_sample(quantizer, latents.device, seed)))
+
     facts = {
         "effective_dimension/latents": float(effective_dimension(latents)),
-        "effective_dimension/codebook_before": float(effective_dimension(quantizer.decode(tokens)[0].T)),
+        "effective_dimension/codebook_before": codebook_dimension(),
     }
     quantizer.initialize(latents, init, torch.Generator().manual_seed(seed))
     for tensor in quantizer.state_dict().values():  # sums on several devices may differ in the last bit
@@ -75,7 +66,7 @@ def initialize_bottleneck(quantizer: Quantizer, latents: Tensor, init: str, seed
     sample = latents[:: max(1, len(latents) // CODES)]
     batch = sample.T.unsqueeze(0)  # (1, D, N)
     error = (quantizer.decode(quantizer.encode(batch)) - batch).square().mean()
-    facts["effective_dimension/codebook_after"] = float(effective_dimension(quantizer.decode(tokens)[0].T))
+    facts["effective_dimension/codebook_after"] = codebook_dimension()
     facts["relative_error_at_switch"] = float(error / sample.var(dim=0, correction=0).mean().clamp(min=1e-12))
     quantizer.train(was_training)
     logger.info(

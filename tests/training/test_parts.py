@@ -10,14 +10,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codec import Codec
-from codec.config import LossConfig, MelScale, OptimizerConfig
+from codec.config import LossConfig, MelScale, OptimizerConfig, TrainingConfig
+from codec.config.run import LastStageConfig
+from codec.training.dimensions import effective_dimension
 from codec.training.ema import EMA
 from codec.training.losses import MelLoss, weighted_sum
 from codec.training.metrics import RunLog
-from codec.training.optimizer import learning_rates
-from codec.training.schedule import rate_factor
+from codec.training.schedule import learning_rates, losses_at, rate_factor
 from codec.training.validation import spectrogram_image
-from codec.training.warmup import effective_dimension
+
+HUNDRED = TrainingConfig(steps=100)
 
 
 def test_schedule_warms_up_above_zero_and_ends_where_it_should() -> None:
@@ -32,10 +34,24 @@ def test_schedule_warms_up_above_zero_and_ends_where_it_should() -> None:
 
 
 def test_the_bottlenecks_own_rate_is_constant() -> None:
-    config = OptimizerConfig(lr=1e-4, quantizer_lr=1e-3, warmup_steps=10, schedule="cosine")
-    assert {learning_rates(step, 100, config)["quantizer"] for step in (0, 50, 99)} == {1e-3}
-    assert learning_rates(0, 100, config)["network"] < 2e-5
-    assert learning_rates(50, 100, OptimizerConfig())["quantizer"] == 1e-4
+    config, training = OptimizerConfig(lr=1e-4, quantizer_lr=1e-3, warmup_steps=10, schedule="cosine"), HUNDRED
+    assert {learning_rates(step, training, config)["quantizer"] for step in (0, 50, 99)} == {1e-3}
+    assert learning_rates(0, training, config)["network"] < 2e-5
+    assert learning_rates(50, training, OptimizerConfig())["quantizer"] == 1e-4
+
+
+def test_the_last_stage_has_its_own_rates_and_mel_weight() -> None:
+    config = OptimizerConfig(lr=1e-4, discriminator_lr=2e-4, quantizer_lr=1e-3, schedule="cosine")
+    training = TrainingConfig(steps=100, last_stage=LastStageConfig(share=0.2, mel=450.0, lr_share=0.25))
+    assert learning_rates(79, training, config)["network"] < 1e-6  # the cosine has come down before
+    for step in (80, 99):
+        rates = learning_rates(step, training, config)
+        assert rates == pytest.approx({"network": 2.5e-5, "quantizer": 2.5e-4, "discriminators": 5e-5})
+    assert losses_at(79, training, LossConfig()) == LossConfig()
+    assert losses_at(80, training, LossConfig(feature_dac=3.0)) == LossConfig(feature_dac=3.0, mel=450.0)
+    for step in (0, 99):  # off by default
+        assert losses_at(step, HUNDRED, LossConfig()) == LossConfig()
+        assert learning_rates(step, HUNDRED, OptimizerConfig())["network"] == 1e-4
 
 
 def test_average_follows_the_weights_and_their_start_fades(tiny_codec: Codec) -> None:

@@ -11,8 +11,9 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from codec import Codec, CodecError, RunConfig
+from codec.training.gradients import frozen
 from codec.training.losses import generator_terms
-from codec.training.trainer import Trainer, frozen
+from codec.training.trainer import Trainer
 
 MakeConfig = Callable[..., RunConfig]
 MakeTrainer = Callable[..., Trainer]
@@ -50,7 +51,14 @@ def test_a_run_leaves_what_the_design_says(make_config: MakeConfig, make_trainer
     last = [entry for entry in entries if entry["kind"] == "train"][-1]
     for name in ("mel", "commitment", "adversarial_dac", "feature_period", "discriminator_resolution"):
         assert f"loss/{name}" in last
-    for name in ("codes_used", "perplexity", "grad_norm/generator", "grad_norm/discriminator", "lr", "bad_steps"):
+    for name in (
+        "codes_used",
+        "perplexity",
+        "grad_norm/generator",
+        "grad_norm/discriminator",
+        "lr/quantizer",
+        "bad_steps",
+    ):
         assert name in last
     for name in ("best", "last"):
         codec = Codec.from_pretrained(run / name, device="cpu")
@@ -281,7 +289,9 @@ def test_normalized_commitment_is_over_the_variance_that_the_bottleneck_meets(
     resumed.codec.eval()  # without dropout, the same latents twice
     expected = resumed.plain_codec(batch).quantizer.loss / variance
     resumed.step([batch])
-    assert resumed.means.read(resumed.accelerator)["loss/commitment"] == pytest.approx(expected.item(), rel=1e-5)
+    assert resumed.reporter.means.read(resumed.accelerator)["loss/commitment"] == pytest.approx(
+        expected.item(), rel=1e-5
+    )
 
 
 def test_training_starts_from_another_models_weights(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:

@@ -1,0 +1,39 @@
+"""``training.compile``: torch.compile where the time goes, with a clear word where it cannot work."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch._dynamo.exc import TorchDynamoException
+
+from codec.errors import CodecError
+from codec.model import Codec
+
+
+def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
+    """Compile encoder, decoder and discriminators in place; names in their state dicts stay.
+
+    The bottleneck stays as it is: its search is one matrix product a chunk, and its results must not depend on the
+    compiler. Shapes are fixed, because crops are: another batch size is compiled once more.
+
+    Raises:
+        CodecError: this machine cannot compile.
+    """
+    _try_compiler(next(codec.parameters()).device)
+    for part in (codec.encoder, codec.decoder, discriminators):
+        part.compile(dynamic=False)
+
+
+def _try_compiler(device: torch.device) -> None:
+    try:
+        torch.compile(_probe, dynamic=False)(torch.ones(4, device=device))
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CodecError(
+            f"training.compile=true: torch.compile does not work here ({reason}); install a C++ compiler (g++, or name "
+            "one in CXX), or set training.compile=false"
+        ) from None
+
+
+def _probe(x: torch.Tensor) -> torch.Tensor:
+    return (x + 1).sin() * 2
