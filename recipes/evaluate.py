@@ -41,7 +41,7 @@ from codec.evaluation import (
     write_report,
 )
 from codec.evaluation.pool import default_workers
-from codec.evaluation.registry import check_names
+from codec.evaluation.registry import DEFAULT, check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
@@ -63,7 +63,7 @@ def main(
     model: Annotated[str | None, typer.Option(metavar="NAME", help="The same as --system model:NAME.")] = None,
     files: Annotated[Path | None, typer.Option(help="The same as --system files:DIR.")] = None,
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="The same as --system ground-truth.")] = False,
-    metrics: Annotated[str, typer.Option(help="Comma-separated.")] = ",".join(METRICS),
+    metrics: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(METRICS)}; or all.")] = ",".join(DEFAULT),
     protocol: Annotated[
         Protocol, typer.Option(help="strict, or published: the authors' script with its flaws, to meet their tables.")
     ] = Protocol.STRICT,

@@ -16,9 +16,11 @@ from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
 from codec.evaluation.pitch import VoicingAndPitch
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.si_sdr import SISDR
+from codec.evaluation.sim import SpeakerSimilarity
 from codec.evaluation.stft import MultiResolutionSTFT
 from codec.evaluation.stoi import ESTOI, STOI
 from codec.evaluation.utmos import UTMOS
+from codec.evaluation.wer import WordErrorRate
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class MetricOptions:
     protocol: Protocol = Protocol.STRICT
     cache: Path | None = None  # folder for what depends on the references alone
     utmos_weights: Path | None = None
+    recogniser: str | Path | None = None  # of transformers, for the word error rate; None: the default
+    speaker_network: str | Path | None = None
 
 
 # In the order of the report.
@@ -45,11 +49,16 @@ METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
     LogMelDistance.name: lambda options: LogMelDistance(),
     MultiResolutionSTFT.name: lambda options: MultiResolutionSTFT(),
     SISDR.name: lambda options: SISDR(options.sample_rate),
+    WordErrorRate.name: lambda options: WordErrorRate(options.recogniser, options.device),
+    SpeakerSimilarity.name: lambda options: SpeakerSimilarity(options.speaker_network, options.device),
 }
+EXTRAS = (WordErrorRate.name, SpeakerSimilarity.name)  # computed where they are asked for
+DEFAULT = tuple(name for name in METRICS if name not in EXTRAS)
+ALL = "all"
 
 
 def check_names(names: Sequence[str]) -> list[str]:
-    """Known names, each once, in the order of the report.
+    """Known names, each once, in the order of the report; ``all`` is every one.
 
     Raises:
         CodecError: no name, or an unknown one; the nearest known one is suggested.
@@ -57,11 +66,11 @@ def check_names(names: Sequence[str]) -> list[str]:
     if not names:
         raise CodecError(f"no metrics chosen; known metrics are {', '.join(METRICS)}")
     for name in names:
-        if name not in METRICS:
+        if name not in METRICS and name != ALL:
             close = difflib.get_close_matches(name.lower(), METRICS, n=1, cutoff=0.4)
             hint = f"did you mean {close[0]}?" if close else f"known metrics are {', '.join(METRICS)}"
             raise CodecError(f"unknown metric {name!r}; {hint}")
-    return [name for name in METRICS if name in names]
+    return [name for name in METRICS if name in names or ALL in names]
 
 
 def build_metrics(names: Sequence[str], options: MetricOptions) -> list[Metric]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from codec.errors import CodecError
+from codec.evaluation.neural_peers import DAC, EnCodec, Mimi
 from codec.evaluation.peers import Codec2, Opus, Speex
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling, System
@@ -31,12 +32,27 @@ def _integer(text: str, spec: str) -> int:
         raise CodecError(f"{spec}: {text!r} is no whole number; {EXAMPLES}") from None
 
 
-def _opus(text: str, spec: str, options: SystemOptions) -> System:
+def _kbps(text: str, spec: str) -> float:
     try:
-        kbps = float(text)
+        return float(text)
     except ValueError:
         raise CodecError(f"{spec}: {text!r} is no rate in kbit/s; {EXAMPLES}") from None
-    return Opus(kbps, options.sample_rate)
+
+
+def _source(argument: str) -> tuple[str, str | None]:
+    """Of ``6@DIR``, what stands before and after."""
+    value, _, source = argument.partition("@")
+    return value, source or None
+
+
+def _encodec(argument: str, spec: str, options: SystemOptions) -> System:
+    value, source = _source(argument)
+    return EnCodec(_kbps(value, spec), source, options.sample_rate, options.device)
+
+
+def _residual(kind: type[DAC] | type[Mimi], argument: str, spec: str, options: SystemOptions) -> System:
+    value, source = _source(argument)
+    return kind(_integer(value, spec) if value else None, source, options.sample_rate, options.device)
 
 
 def _model(name: str | Path, options: SystemOptions) -> System:
@@ -48,14 +64,19 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
     "model": lambda text, spec, options: _model(text, options),
     "files": lambda text, spec, options: ReconstructedFiles(text, options.sample_rate),
     "resample": lambda text, spec, options: Resampling(_integer(text, spec), options.sample_rate),
-    "opus": _opus,
+    "opus": lambda text, spec, options: Opus(_kbps(text, spec), options.sample_rate),
     "codec2": lambda text, spec, options: Codec2(_integer(text, spec), options.sample_rate),
     "speex": lambda text, spec, options: Speex(_integer(text, spec), options.sample_rate),
+    "encodec": _encodec,
+    "dac": lambda text, spec, options: _residual(DAC, text, spec, options),
+    "mimi": lambda text, spec, options: _residual(Mimi, text, spec, options),
 }
+WHOLE = ("dac", "mimi")  # may stand without a colon: with all codebooks
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
-    "systems are a model folder, model:NAME, a published SimVQ checkpoint, ground-truth, files:DIR, resample:16000, "
-    "opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality)"
+    "systems are a model folder, model:NAME, a published SimVQ or WavTokenizer checkpoint, ground-truth, files:DIR, "
+    "resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality), encodec:6 (kbit/s), "
+    "dac:9 and mimi:8 (codebooks)"
 )
 
 
@@ -69,7 +90,7 @@ def build_system(spec: str, options: SystemOptions) -> System:
     head, colon, argument = spec.partition(":")
     if spec == GROUND_TRUTH:
         return GroundTruth(options.sample_rate)
-    if colon and head in WITH_ARGUMENT:
+    if head in WITH_ARGUMENT and (colon or head in WHOLE):
         return WITH_ARGUMENT[head](argument, spec, options)
     path = Path(spec)
     if path.is_dir():

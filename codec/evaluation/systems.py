@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec import audio as audio_io
 from codec.bitstream import Header, write_tokens
-from codec.convert import convert_simvq
+from codec.convert import convert_published
 from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.model import Codec
@@ -108,13 +108,13 @@ class ModelSystem:
     def from_checkpoint(
         cls, checkpoint: str | Path, device: torch.device | str = "auto", *, whole_frames: bool = False
     ) -> Self:
-        """A published SimVQ checkpoint, converted on the fly; nothing of it stays on disk.
+        """A published SimVQ or WavTokenizer checkpoint, converted on the fly; nothing of it stays on disk.
 
         Raises:
-            CodecError: what :func:`codec.convert.convert_simvq` raises.
+            CodecError: what :func:`codec.convert.convert_published` raises.
         """
         with TemporaryDirectory(prefix="codec-") as folder:
-            convert_simvq(Path(checkpoint), Path(folder))
+            convert_published(Path(checkpoint), Path(folder))
             return cls(folder, device, name=str(checkpoint), whole_frames=whole_frames)
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from pathlib import Path
 
 import pytest
 import torch
 from doubles import RATE
-from golden_weights import golden_state
+from golden_weights import GOLDEN, golden_state, golden_values, golden_weight, relative_error
 from torch import Tensor
 
 from codec import Codec, CodecError, audio
@@ -77,6 +78,18 @@ def test_a_published_checkpoint_is_converted_on_the_fly(tmp_path: Path, utteranc
     assert system.name.endswith("published.ckpt")
     tone = torch.sin(torch.arange(3201) / 20)
     assert system.reconstruct(utterances[0], tone).audio.shape == tone.shape
+
+
+def test_a_published_wavtokenizer_is_told_apart(tmp_path: Path, utterances: list[Utterance]) -> None:
+    shapes = json.loads((GOLDEN / "wavtokenizer_keys.json").read_text())
+    state = {name: golden_weight(name, shape, seed=0) for name, shape in shapes.items()}
+    state["head.istft.window"] = torch.hann_window(len(state["head.istft.window"]))
+    torch.save({"state_dict": state}, tmp_path / "wavtokenizer.ckpt")
+    system = build_system(str(tmp_path / "wavtokenizer.ckpt"), SystemOptions(device="cpu"))
+    golden = golden_values("wavtokenizer_seed0.npz")
+    result = system.reconstruct(utterances[0], golden["audio"])
+    assert result.tokens is not None and torch.equal(result.tokens, golden["indices"][0])
+    assert relative_error(result.audio, golden["reconstruction"][0, : len(golden["audio"])]) <= 1e-4
 
 
 def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:

@@ -1,0 +1,120 @@
+"""Word error rate: what a speech recogniser makes of a reconstruction, against what is said."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torchaudio.functional import edit_distance
+
+from codec.errors import CodecError
+from codec.evaluation import hub
+from codec.evaluation.metric import Metric, MetricError, Value
+
+SHORTEST_S = 0.1  # the convolutions of wav2vec 2.0 and its like need 25 ms
+
+
+class WordErrorRate(Metric):
+    """Substituted, deleted and inserted words over words said, in per cent, of any CTC model of ``transformers``.
+
+    ``wer``: against the manifest's text. ``wer_original``: against the transcript that the same recogniser makes of the
+    original, which needs no text and counts only what the codec has changed. Both sides are normalised alike
+    (:func:`words`). Decoding is greedy, without language model; one utterance at a time, nothing padded. Means are over
+    all words together. An empty transcript of a reconstruction is a score: every word is deleted.
+
+    Args:
+        recogniser: folder, or repository in the hub's cache; None: the default.
+        device: of the network.
+    """
+
+    name: ClassVar[str] = "wer"
+    values: ClassVar[Mapping[str, Value]] = {
+        "wer": Value("WER, of the text", "lower", "%", digits=2, weight="wer_words"),
+        "wer_original": Value("WER, of the original's transcript", "lower", "%", digits=2, weight="wer_original_words"),
+    }
+    counts: ClassVar[tuple[str, ...]] = ("wer_words", "wer_original_words")
+    sample_rate: ClassVar[int] = 16_000
+
+    def __init__(self, recogniser: str | Path | None = None, device: torch.device | str = "cpu") -> None:
+        self._source = recogniser or hub.REPOSITORIES["wer"]
+        self._device = torch.device(device)
+        self._network: Any = None
+
+    @property
+    def in_pool(self) -> bool:
+        """See :meth:`Metric.in_pool`."""
+        return False
+
+    def unavailable(self) -> str | None:
+        """See :meth:`Metric.unavailable`. Loads the recogniser."""
+        if self._network is None:
+            try:
+                self._load()
+            except CodecError as error:
+                return str(error)
+        return None
+
+    def _load(self) -> None:
+        library = hub.transformers()
+        folder = hub.find(self._source, "wer")
+        self._extractor = hub.load_settings(library.AutoFeatureExtractor, folder)
+        self._tokenizer = hub.load_settings(library.AutoTokenizer, folder)
+        hub.check_rate(self._extractor.sampling_rate, self.sample_rate, folder)
+        self.weights = hub.fingerprint(folder)
+        self._network = hub.load(library.AutoModelForCTC, folder, self._device)
+
+    @torch.inference_mode()
+    def transcribe(self, audio: Tensor) -> str:
+        """Transcript of (T,) float32 at 16 kHz, as the recogniser writes it.
+
+        Raises:
+            MetricError: shorter than 0.1 s.
+        """
+        assert self._network is not None, "unavailable() comes first"
+        if audio.shape[-1] < SHORTEST_S * self.sample_rate:
+            raise MetricError(f"shorter than {SHORTEST_S:g} s")
+        features = self._extractor(audio.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
+        scores = self._network(features.input_values.to(self._device)).logits[0]  # (F, symbols)
+        return self._tokenizer.decode(scores.argmax(-1).cpu(), skip_special_tokens=True)
+
+    def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
+        """See :meth:`Metric.score`."""
+        return self.score_with_text(reference, degraded, None)
+
+    def score_with_text(self, reference: Tensor, degraded: Tensor, text: str | None) -> dict[str, float]:
+        """See :meth:`Metric.score_with_text`."""
+        found, original = words(self.transcribe(degraded)), words(self.transcribe(reference))
+        scores: dict[str, float] = {}
+        reasons = []
+        if text is None:
+            reasons.append("the manifest has no text")
+        elif said := words(text):
+            scores |= {"wer": _rate(said, found), "wer_words": len(said)}
+        else:
+            reasons.append("the text has no words")
+        if original:
+            scores |= {"wer_original": _rate(original, found), "wer_original_words": len(original)}
+        else:
+            reasons.append("nothing is recognised in the original")
+        if reasons:
+            raise MetricError("; ".join(reasons), scores)
+        return scores
+
+
+def words(text: str) -> list[str]:
+    """Words as they are compared: NFKC forms, small letters, no punctuation; what a hyphen joins is two.
+
+    An apostrophe stays within a word. Numbers and abbreviations are not written out: LibriTTS's normalised texts, which
+    its manifests have, are already.
+    """
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain)
+
+
+def _rate(said: list[str], found: list[str]) -> float:
+    return 100 * edit_distance(said, found) / len(said)
