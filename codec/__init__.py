@@ -15,9 +15,10 @@ from codec.errors import CodecError
 
 if TYPE_CHECKING:
     from codec.model import Codec, Tokens
+    from codec.tokenstore import TokenDataset
 
 __version__ = "0.1.0"
-__all__ = ["Codec", "CodecError", "ModelConfig", "RunConfig", "Tokens", "load_run_config", "preset"]
+__all__ = ["Codec", "CodecError", "ModelConfig", "RunConfig", "TokenDataset", "Tokens", "load_run_config", "preset"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,4 +27,8 @@ def __getattr__(name: str) -> Any:
         from codec import model
 
         return getattr(model, name)
+    if name == "TokenDataset":
+        from codec.tokenstore import TokenDataset
+
+        return TokenDataset
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The command line: ``codec encode``, ``decode``, ``info``, ``convert``, ``compare``, ``fetch``.
+"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``, ``fetch``.
 
 A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
 a mistyped option answer at once.
@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from codec.cli import compare, convert, decode, encode, fetch, info
+from codec.cli import compare, convert, decode, encode, fetch, info, tokens
 from codec.cli.console import run
 
 __all__ = ["app", "main", "run"]
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
+app.command("tokens")(tokens.tokens)
 app.command("info")(info.info)
 app.command("compare")(compare.compare)
 app.add_typer(convert.app, name="convert")

@@ -12,13 +12,16 @@ import typer
 
 from codec.cli import console
 from codec.cli.console import STREAM, working
+from codec.errors import CodecError
 
 if TYPE_CHECKING:
     from codec.transcoding import Transcoder
 
 
 def decode(
-    source: Annotated[Path, typer.Argument(metavar="IN", help="Token file (.svq), a folder, or - for stdin.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="IN", help="Token file (.svq), folder, token dataset, or - for stdin.")
+    ],
     model: console.Model,
     output: console.Output = None,
     device: console.Device = "auto",
@@ -27,16 +30,25 @@ def decode(
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
     ] = False,
+    id_: Annotated[str | None, typer.Option("--id", help="Of a token dataset, the one recording to decode.")] = None,
 ) -> None:
     """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg.
 
-    A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav.
+    A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav. A
+    token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file.
     """
     from codec import audio
     from codec.cli.batch import load_transcoder, run_batch
+    from codec.cli.dataset import decode_dataset
     from codec.folders import plan_decoding
+    from codec.tokenstore.index import is_token_dataset
     from codec.transcoding import check_tokens
 
+    if is_token_dataset(source):
+        decode_dataset(source, output, id_, model=model, device=device, jobs=jobs, force=force)
+        return
+    if id_ is not None:
+        raise CodecError(f"{source}: --id names a recording of a token dataset, and this is none; leave --id out")
     target = console.output_of(source, output)
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():

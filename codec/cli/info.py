@@ -14,13 +14,14 @@ def info(path: Annotated[Path, typer.Argument(metavar="PATH", help="Token file, 
     """Print what a token file (.svq), a model folder or an audio file holds."""
     if path.is_dir():
         _model(path)
-    elif _is_token_file(path):
+    elif is_token_file(path):
         _token_file(path)
     else:
         _audio(path)
 
 
-def _is_token_file(path: Path) -> bool:
+def is_token_file(path: Path) -> bool:
+    """Whether a path is a .svq file, by its name or its first bytes."""
     from codec.bitstream import MAGIC, SUFFIX
 
     if path.suffix.lower() == SUFFIX:

@@ -1,0 +1,73 @@
+"""Decoding a token dataset, or one recording of it."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from codec.cli import console
+from codec.cli.batch import load_transcoder, run_batch
+from codec.cli.console import STREAM
+from codec.errors import CodecError
+from codec.folders import Plan, Task
+
+if TYPE_CHECKING:
+    from codec.tokenstore import TokenDataset, TokenEntry
+    from codec.transcoding import Transcoded, Transcoder
+
+
+def decode_dataset(
+    source: Path, output: Path | None, id_: str | None, *, model: str, device: str, jobs: int, force: bool
+) -> None:
+    """Decode the recording ``id_`` into a file, or all into a folder: ``OUT/ID.wav``, the id percent-encoded.
+
+    Raises:
+        CodecError: no such recording, a model that did not make the tokens, or a place that cannot be written.
+    """
+    from codec import audio
+    from codec.tokenstore import TokenDataset
+    from codec.tokenstore.entry import member_key
+
+    if output in (None, STREAM):
+        raise CodecError(f"{source}: is a token dataset; give a place for its audio with -o")
+    assert output is not None
+    data = TokenDataset(source)
+    if id_ is not None:
+        entry = data.find(id_)
+        audio.output_format(output)
+        console.check_output(output, force)
+        facts = _decode(_loaded(data, model, device), entry, output)
+        console.report(output, f"{output}: {facts.duration_s:.2f} s, {facts.tokens} tokens")
+        return
+    if output.exists() and not output.is_dir():
+        raise CodecError(f"{output}: is a file; give a folder for the audio of all recordings, or --id for one")
+    places = {output / f"{member_key(other)}.wav": place for place, other in enumerate(data.ids())}
+    transcoder, reading = _loaded(data, model, device), threading.Lock()
+
+    def work(_: Path, target: Path) -> Transcoded:
+        with reading:
+            entry = data[places[target]]
+        return _decode(transcoder, entry, target)
+
+    run_batch(Plan([Task(source, target) for target in places], []), output, work, jobs=jobs, force=force)
+
+
+def _loaded(data: TokenDataset, model: str, device: str) -> Transcoder:
+    transcoder = load_transcoder(model, device)
+    data.check_model(transcoder.codec, transcoder.name)
+    return transcoder
+
+
+def _decode(transcoder: Transcoder, entry: TokenEntry, output: Path) -> Transcoded:
+    from codec.audio.blocks import writing
+    from codec.streaming import decode_chunks
+    from codec.transcoding import Transcoded
+
+    with writing(output, transcoder.codec.sample_rate) as writer:
+        left = entry.num_samples
+        for audio in decode_chunks(transcoder.codec, [entry.tokens], transcoder.windows):
+            writer.write(audio[:left])
+            left -= len(audio[:left])
+    packed = -(-entry.num_tokens * (transcoder.codec.codebook_size - 1).bit_length() // 8)
+    return Transcoded(entry.num_samples / transcoder.codec.sample_rate, entry.num_tokens, packed)

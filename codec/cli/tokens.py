@@ -1,0 +1,131 @@
+"""``codec tokens``: the tokens of audio, of token files and of token datasets, as text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from codec.cli import console
+from codec.cli.console import STREAM, working
+from codec.cli.info import is_token_file
+from codec.errors import CodecError
+
+if TYPE_CHECKING:
+    from codec.tokenstore import TokenDataset, TokenEntry
+
+
+class Form(StrEnum):
+    """How tokens are printed."""
+
+    LINE = "line"
+    PLAIN = "plain"
+    JSON = "json"
+
+
+class _Recording(NamedTuple):
+    tokens: list[int]
+    facts: dict[str, Any]  # ready for JSON
+
+
+def tokens(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Audio, .svq files, token datasets or shards; - is a .svq on stdin."),
+    ],
+    model: Annotated[str | None, typer.Option("--model", metavar="DIR", help="For audio: what encodes it.")] = None,
+    device: console.Device = "auto",
+    form: Annotated[
+        Form,
+        typer.Option("--format", help="line: a recording a line; plain: a token a line; json: an object a recording."),
+    ] = Form.LINE,
+    ids: Annotated[
+        list[str] | None, typer.Option("--id", metavar="ID", help="Of a dataset, only this recording; again for more.")
+    ] = None,
+) -> None:
+    """Print the tokens of recordings, and nothing else, on stdout."""
+    from codec.tokenstore.index import is_token_dataset
+
+    encoder = None
+    for path in files:
+        if is_token_dataset(path):
+            recordings = _of_dataset(path, ids)
+        elif path == STREAM or is_token_file(path):
+            recordings = _of_token_file(path)
+        else:
+            if model is None:
+                raise CodecError(f"{path}: audio is encoded first; give a model for that with --model")
+            encoder = encoder or _AudioEncoder(model, device)
+            recordings = encoder.recordings(path)
+        for recording in recordings:
+            typer.echo(_as_text(recording, form))
+
+
+def _as_text(recording: _Recording, form: Form) -> str:
+    if form is Form.JSON:
+        return json.dumps({**recording.facts, "tokens": recording.tokens}, ensure_ascii=False)
+    return ("\n" if form is Form.PLAIN else " ").join(map(str, recording.tokens))
+
+
+class _AudioEncoder:
+    def __init__(self, model: str, device: str) -> None:
+        from codec import Codec
+
+        with working(f"loading {model}"):
+            self._codec = Codec.from_pretrained(model, device)
+        self._fingerprint = self._codec.fingerprint
+
+    def recordings(self, path: Path) -> Iterator[_Recording]:
+        from codec.audio.blocks import reading
+        from codec.streaming import encode_chunks
+
+        num_samples = 0
+        with reading(path, self._codec.sample_rate) as reader:
+
+            def counted() -> Iterator[Any]:
+                nonlocal num_samples
+                for block in reader.blocks():
+                    num_samples += len(block)
+                    yield block
+
+            found = [token for part in encode_chunks(self._codec, counted()) for token in part.tolist()]
+        facts = {"id": str(path), "num_samples": num_samples, "num_tokens": len(found), "model": self._fingerprint}
+        yield _Recording(found, facts)
+
+
+def _of_token_file(path: Path) -> Iterator[_Recording]:
+    from codec.bitstream import read_tokens
+    from codec.files import standard_input
+
+    name = "standard input" if path == STREAM else str(path)
+    recording = read_tokens(standard_input() if path == STREAM else path)
+    if not recording.is_whole:
+        raise CodecError(f"{name}: {recording.damage()}; get it again, or decode what is whole with --partial")
+    facts = {
+        "id": name,
+        "num_samples": recording.num_samples,
+        "num_tokens": len(recording.tokens),
+        "model": recording.header.fingerprint,
+    }
+    yield _Recording(recording.tokens.tolist(), facts)
+
+
+def _of_dataset(path: Path, ids: list[str] | None) -> Iterator[_Recording]:
+    from codec.tokenstore import TokenDataset
+
+    data = TokenDataset(path)
+    for entry in chosen(data, ids):
+        yield _Recording(entry.tokens.tolist(), {**entry.facts(), "model": data.model.fingerprint})
+
+
+def chosen(data: TokenDataset, ids: list[str] | None) -> Iterator[TokenEntry]:
+    """The recordings of these ids, in their order; all without any.
+
+    Raises:
+        CodecError: an id that is not there.
+    """
+    return (data.find(id_) for id_ in ids) if ids else iter(data)

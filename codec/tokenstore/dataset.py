@@ -1,0 +1,170 @@
+"""Reading token datasets back."""
+
+from __future__ import annotations
+
+import bisect
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
+
+from codec.errors import CodecError
+from codec.model import Codec
+from codec.tokenstore.entry import TokenEntry
+from codec.tokenstore.formats import ShardReader, find_format
+from codec.tokenstore.index import read_index, shard_names
+
+OPEN_SHARDS = 16  # kept open at a time
+
+
+class TokenDataset(Dataset[TokenEntry]):
+    """The recordings of a token dataset, whatever its format.
+
+    >>> data = TokenDataset("exp/tokens")
+    >>> len(data), data[0].tokens, data[-1].text       # int64 tensors (F,), read when asked for
+    >>> data.find("1089_1089_000001_000000")           # by id
+    >>> loader = DataLoader(data.stream(shuffle=True), batch_size=None, num_workers=4)
+
+    Args:
+        source: the folder of a dataset, or some of its shards (files beside its ``index.json``).
+
+    Raises:
+        CodecError: no index there, a shard that it does not know, or a package that the format needs is missing.
+    """
+
+    def __init__(self, source: str | Path | Sequence[str | Path]) -> None:
+        paths = [Path(source)] if isinstance(source, (str, Path)) else [Path(item) for item in source]
+        if not paths:
+            raise CodecError("no shards given; give the folder of a token dataset, or files in one")
+        if len(paths) == 1 and paths[0].is_dir():
+            self.folder, files = paths[0], None
+        else:
+            self.folder, files = paths[0].parent, paths
+            if outside := [path for path in paths if path.parent != self.folder]:
+                raise CodecError(f"{outside[0]}: not in {self.folder}; give shards of one dataset")
+        self.index = read_index(self.folder)
+        self.model = self.index.model
+        find_format(self.index.format)
+        wanted = set(shard_names(self.index, files))
+        self.shards = [shard for shard in self.index.shards if shard.file in wanted]
+        self._stops = list(accumulate(shard.utterances for shard in self.shards))
+        self._readers: OrderedDict[int, ShardReader] = OrderedDict()
+        self._places: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return self._stops[-1] if self._stops else 0
+
+    def __getitem__(self, place: int) -> TokenEntry:
+        """The recording at ``place``; negative ones count from the end.
+
+        Raises:
+            IndexError: outside the dataset.
+            CodecError: a shard that is missing or damaged.
+        """
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"place {place} of a dataset with {len(self)} recordings")
+        place %= len(self)
+        number = bisect.bisect_right(self._stops, place)
+        first = self._stops[number] - self.shards[number].utterances
+        return self._reader(number).read(place - first)
+
+    def __iter__(self) -> Iterator[TokenEntry]:
+        return (self[place] for place in range(len(self)))
+
+    def __getstate__(self) -> dict[str, object]:
+        # Open files stay where they are; a loader's worker opens its own.
+        return {**self.__dict__, "_readers": OrderedDict()}
+
+    def ids(self) -> list[str]:
+        """Of all recordings, in order; opens every shard."""
+        return [id_ for number in range(len(self.shards)) for id_ in self._reader(number).ids()]
+
+    def find(self, id_: str) -> TokenEntry:
+        """The recording of an id.
+
+        Raises:
+            CodecError: there is none.
+        """
+        if self._places is None:
+            self._places = {other: place for place, other in enumerate(self.ids())}
+        if id_ not in self._places:
+            raise CodecError(f"{self.folder}: no recording with the id {id_!r}; codec tokens {self.folder} lists all")
+        return self[self._places[id_]]
+
+    def check_model(self, codec: Codec, name: str = "the model given") -> None:
+        """Make sure that a model may decode these tokens.
+
+        Raises:
+            CodecError: it is not the one that made them.
+        """
+        if codec.fingerprint != self.model.fingerprint:
+            raise CodecError(
+                f"{self.folder}: made by model {self.model.fingerprint} ({self.model.name}), but {name} is model "
+                f"{codec.fingerprint}; decode with the model that encoded it"
+            )
+
+    def stream(
+        self, *, shuffle: bool = False, seed: int = 0, rank: int | None = None, world: int | None = None
+    ) -> TokenStream:
+        """An iterable for ``DataLoader(..., batch_size=None)``, see :class:`TokenStream`."""
+        return TokenStream(self, shuffle=shuffle, seed=seed, rank=rank, world=world)
+
+    def _reader(self, number: int) -> ShardReader:
+        if number in self._readers:
+            self._readers.move_to_end(number)
+            return self._readers[number]
+        shard = self.shards[number]
+        reader = find_format(self.index.format).open(self.folder / shard.file)
+        if len(reader.ids()) != shard.utterances:
+            raise CodecError(
+                f"{self.folder / shard.file}: holds {len(reader.ids())} recordings, the index promises "
+                f"{shard.utterances}; get it again, or delete it and run recipes/tokenize.py again"
+            )
+        self._readers[number] = reader
+        if len(self._readers) > OPEN_SHARDS:
+            self._readers.popitem(last=False)
+        return reader
+
+
+class TokenStream(IterableDataset[TokenEntry]):
+    """The recordings of a dataset, shared over the processes and their loader workers: every one once, nobody's twice.
+
+    Each worker takes one run of recordings of almost equal number, from as few shards as possible. With ``shuffle`` the
+    shards come in another order each epoch, and so do the recordings within a shard; the order follows from the seed
+    and :meth:`set_epoch` alone. (Do not hand it to ``accelerator.prepare``, which would share it once more.)
+    """
+
+    def __init__(
+        self, data: TokenDataset, *, shuffle: bool, seed: int, rank: int | None = None, world: int | None = None
+    ) -> None:
+        """``rank`` and ``world``: None asks ``torch.distributed``; one process where that is not in use."""
+        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        self.data, self.shuffle, self.seed, self.epoch = data, shuffle, seed, 0
+        self.rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
+        self.world = world if world is not None else torch.distributed.get_world_size() if distributed else 1
+        if not 0 <= self.rank < self.world:
+            raise CodecError(f"rank={self.rank}, world={self.world}: expected 0 <= rank < world")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the order of the next pass; call it before iterating."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[TokenEntry]:
+        worker = get_worker_info()
+        workers, own = (worker.num_workers, worker.id) if worker else (1, 0)
+        shares, share = self.world * workers, self.rank * workers + own
+        start, stop = (len(self.data) * edge // shares for edge in (share, share + 1))
+        shards = self.data.shards
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        order = torch.randperm(len(shards), generator=generator).tolist() if self.shuffle else range(len(shards))
+        firsts = [0, *accumulate(shard.utterances for shard in shards)]
+        position = 0
+        for number in order:
+            count = shards[number].utterances
+            rows = torch.randperm(count, generator=generator).tolist() if self.shuffle else range(count)
+            for row in rows[max(0, start - position) : max(0, stop - position)]:
+                yield self.data[firsts[number] + row]
+            position += count

@@ -1,0 +1,73 @@
+"""One recording as tokens, with what is known of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codec.model import Tokens
+
+
+@dataclass(frozen=True)
+class TokenEntry:
+    """A recording of a token dataset."""
+
+    id: str
+    tokens: Tensor  # (F,) int64
+    num_samples: int  # at the codec's rate; what decoding restores
+    text: str | None = None
+    speaker: str = ""
+    split: str = ""
+
+    @property
+    def num_tokens(self) -> int:
+        """F."""
+        return len(self.tokens)
+
+    def encoded(self) -> Tokens:
+        """As :meth:`codec.Codec.encode` gives it: a batch of one, for :meth:`codec.Codec.decode`."""
+        return Tokens(self.tokens.unsqueeze(0), torch.tensor([self.num_samples]))
+
+    def facts(self) -> dict[str, Any]:
+        """All but the tokens, ready for JSON."""
+        return {
+            "id": self.id,
+            "num_samples": self.num_samples,
+            "num_tokens": self.num_tokens,
+            "text": self.text,
+            "speaker": self.speaker,
+            "split": self.split,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], tokens: np.ndarray) -> TokenEntry:
+        """The inverse of :meth:`facts`; ``tokens`` of any integer type."""
+        return cls(
+            id=facts["id"],
+            tokens=torch.from_numpy(np.asarray(tokens).astype(np.int64)),
+            num_samples=int(facts["num_samples"]),
+            text=facts["text"],
+            speaker=facts["speaker"],
+            split=facts["split"],
+        )
+
+
+def token_dtype(codebook_size: int) -> np.dtype[Any]:
+    """The smallest common type that holds every token: 2 bytes up to 65,536 codes, else 4."""
+    return np.dtype("<u2") if codebook_size <= 1 << 16 else np.dtype("<i4")
+
+
+def member_key(id_: str) -> str:
+    """An id as a name within an archive or folder: no slash, and no dot, at which webdataset would cut it."""
+    return quote(id_, safe="").replace(".", "%2E")
+
+
+def id_of(key: str) -> str:
+    """The inverse of :func:`member_key`."""
+    return unquote(key)

@@ -1,0 +1,118 @@
+"""``codec tokens``, and ``codec decode`` of token datasets."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+from accelerate import PartialState
+from torch import Tensor
+
+import codec.audio as audio_io
+from codec import Codec, TokenDataset
+from codec.bitstream import Header, write_tokens
+from codec.manifest import Utterance
+from codec.tokenstore.tokenizing import Options, tokenize
+
+
+@pytest.fixture
+def recording(tmp_path: Path, speech: Tensor) -> Path:
+    path = tmp_path / "a b.wav"
+    audio_io.write(path, speech[:24_001], 24_000)
+    return path
+
+
+@pytest.fixture
+def expected(tiny_codec: Codec, recording: Path) -> list[int]:
+    tokens: list[int] = tiny_codec.encode(audio_io.load(recording, 24_000)).tokens[0].tolist()
+    assert len(set(tokens)) > 4
+    return tokens
+
+
+@pytest.fixture
+def token_file(tmp_path: Path, tiny_codec: Codec, expected: list[int]) -> Path:
+    write_tokens(tmp_path / "a.svq", Header(tiny_codec.fingerprint, 24_000, 320, 64, 24_001), np.array(expected))
+    return tmp_path / "a.svq"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, tiny_codec: Codec, recording: Path) -> Path:
+    utterances = [Utterance(id_, recording, 24_001, 24_000, text="„hm“") for id_ in ("x", "y/ä.1")]
+    options = Options("npy", shard_hours=1e-6)
+    tokenize(tiny_codec, "tiny", utterances, tmp_path / "dataset", options, state=PartialState(cpu=True))
+    return tmp_path / "dataset"
+
+
+def test_audio_token_files_and_datasets_have_the_same_tokens(
+    cli, recording: Path, token_file: Path, dataset: Path, tiny_model_dir: Path, expected: list[int]
+) -> None:
+    line = " ".join(map(str, expected)) + "\n"
+    assert cli("tokens", recording, "--model", tiny_model_dir).out == line
+    assert cli("tokens", token_file).out == line
+    assert cli("tokens", dataset).out == 2 * line
+    assert cli("tokens", dataset / "tokens-00001.npy", token_file, "--id", "y/ä.1").out == 2 * line
+    assert cli("tokens", token_file, "--format", "plain").out == line.replace(" ", "\n")
+
+
+def test_json_has_what_is_known(
+    cli, recording: Path, token_file: Path, dataset: Path, tiny_model_dir: Path, tiny_codec: Codec, expected: list[int]
+) -> None:
+    done = cli("tokens", recording, token_file, dataset, "--model", tiny_model_dir, "--format", "json")
+    entries = [json.loads(line) for line in done.out.splitlines()]
+    assert [entry["id"] for entry in entries] == [str(recording), str(token_file), "x", "y/ä.1"]
+    for entry in entries:
+        assert (entry["tokens"], entry["num_samples"], entry["num_tokens"]) == (expected, 24_001, 76)
+        assert entry["model"] == tiny_codec.fingerprint
+    assert entries[2]["text"] == "„hm“"
+
+
+def test_a_token_file_comes_through_a_pipe(
+    cli, token_file: Path, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stdin = SimpleNamespace(buffer=io.BytesIO(token_file.read_bytes()), isatty=lambda: False)
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert cli("tokens", "-").out == " ".join(map(str, expected)) + "\n"
+
+
+def test_mistakes(cli, recording: Path, token_file: Path, dataset: Path, tmp_path: Path) -> None:
+    cli("tokens", recording).must_be_mistake("a b.wav", "--model")
+    cli("tokens", dataset, "--id", "z").must_be_mistake("no recording with the id 'z'")
+    cli("tokens", tmp_path / "gone.svq").must_be_mistake("gone.svq", "cannot be read")
+    token_file.write_bytes(token_file.read_bytes()[:-30])
+    cli("tokens", token_file).must_be_mistake("a.svq", "ends early")
+
+
+def test_a_dataset_is_decoded_whole_or_by_id(
+    cli, dataset: Path, tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    audio = tiny_codec.decode(TokenDataset(dataset)[0].encoded())[0, 0].numpy()
+    done = cli("decode", dataset, "-o", tmp_path / "x.wav", "--id", "x", "--model", tiny_model_dir)
+    assert done.code == 0, done
+    found, rate = soundfile.read(tmp_path / "x.wav", dtype="float32")
+    assert (rate, len(found)) == (24_000, 24_001)
+    np.testing.assert_allclose(found, audio.clip(-1, 1), atol=1e-4)
+    done = cli("decode", dataset, "-o", tmp_path / "out", "--model", tiny_model_dir, "--jobs", "2")
+    assert done.out.startswith(f"{tmp_path / 'out'}: 2 files, 2.00 s, 152 tokens")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"x.wav", "y%2F%C3%A4%2E1.wav"}
+    for path in (tmp_path / "out").iterdir():
+        assert path.read_bytes() == (tmp_path / "x.wav").read_bytes()
+
+
+def test_mistakes_of_decoding_datasets(
+    cli, dataset: Path, token_file: Path, tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    model, output = ("--model", tiny_model_dir), ("-o", tmp_path / "x.wav")
+    cli("decode", dataset, *model).must_be_mistake("token dataset", "-o")
+    cli("decode", dataset, *model, *output, "--id", "z").must_be_mistake("no recording with the id 'z'")
+    cli("decode", token_file, *model, *output, "--id", "x").must_be_mistake("--id", "leave --id out")
+    tiny_codec.decoder.head.out.bias.data.add_(1)
+    tiny_codec.save_pretrained(tmp_path / "other")
+    done = cli("decode", dataset, "--model", tmp_path / "other", *output, "--id", "x")
+    done.must_be_mistake(str(dataset), "made by model", "decode with the model that encoded it")
+    assert not (tmp_path / "x.wav").exists()
