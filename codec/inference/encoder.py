@@ -1,0 +1,159 @@
+"""The encoder as it is run, not trained: weights folded, frames before channels, in pieces that stay in the cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codec.inference.lstm import lstm_in_lanes
+from codec.modules.conv import Conv1d
+from codec.modules.seanet import ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
+
+PIECE_SAMPLES = 16_000  # of all rows together, on a CPU: the widest layer's 32 channels are then 2 MB
+LEAST_HOPS = 16  # a signal of fewer hops is left to the plain modules, which pad what is shorter than its padding
+
+
+class _Conv(NamedTuple):
+    """A causal convolution with its weight norm folded in."""
+
+    kernel: Tensor  # (C_out, C_in, 1, k), channels last
+    bias: Tensor | None
+    stride: int
+
+    @property
+    def overlap(self) -> int:
+        """Columns that two pieces share; also the left padding."""
+        return self.kernel.shape[-1] - self.stride
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, T, C_in) -> (B, T', C_out), no padding."""
+        columns = x.transpose(1, 2).unsqueeze(2)  # (B, C, 1, T) in channels-last memory: nothing is copied
+        return F.conv2d(columns, self.kernel, self.bias, (1, self.stride)).squeeze(2).transpose(1, 2)
+
+
+class _Unit(NamedTuple):
+    """A residual unit: the narrow convolution, and both 1x1 layers, whose sum needs one bias."""
+
+    narrow: _Conv
+    widen: Tensor  # (C / compress, C)
+    shortcut: Tensor  # (C, C), as of nn.Linear
+    bias: Tensor
+
+
+class _Stage(NamedTuple):
+    units: list[_Unit]
+    downsample: _Conv
+
+
+class PreparedEncoder:
+    """:class:`SEANetEncoder` without gradient, for whole signals; causal ones only.
+
+    The outputs are the module's up to rounding. Between the layers everything is (B, T, C): then a convolution needs no
+    copies around it, and the 1x1 ones are plain matrix products. Always float32: half precision would change tokens,
+    and torch 2.11 computes a bfloat16 convolution of 16 channels with kernel 16 and stride 8 wrongly on CPUs with AMX.
+
+    Args:
+        encoder: whose weights are copied, but for the LSTM's, which is used as it is.
+    """
+
+    def __init__(self, encoder: SEANetEncoder) -> None:
+        assert self.takes(encoder)
+        self.hop_length = 1
+        self.stages = []
+        self.stem = _fold(encoder.stem)
+        for stage in encoder.stages:
+            assert isinstance(stage, Stage)
+            units = [_fold_unit(unit) for unit in stage.units if isinstance(unit, ResidualUnit)]
+            self.stages.append(_Stage(units, _fold(stage.downsample)))
+            self.hop_length *= stage.downsample.stride
+        self.lstm = encoder.lstm.lstm if isinstance(encoder.lstm, ResidualLSTM) else None
+        self.out = _fold(encoder.out)
+        self.unit_norm = encoder.unit_norm
+
+    @staticmethod
+    def takes(encoder: SEANetEncoder) -> bool:
+        """Whether this form exists for the encoder: no layer may look ahead."""
+        return all(layer.pad_right == 0 for layer in encoder.modules() if isinstance(layer, Conv1d))
+
+    def takes_signal(self, audio: Tensor) -> bool:
+        """Whether (B, 1, T) is long enough."""
+        return audio.shape[-1] >= LEAST_HOPS * self.hop_length
+
+    def __call__(self, audio: Tensor) -> Tensor:
+        """(B, 1, T) -> (B, D, ceil(T / hop))."""
+        signal = audio.transpose(1, 2)  # (B, T, 1)
+        pieces = _cut(signal, self._piece_size(signal))
+        held: list[Tensor | None] = [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
+        frames = [self._front(piece, held, last=number == len(pieces) - 1) for number, piece in enumerate(pieces)]
+        x = torch.cat(frames, dim=1)  # (B, F, C)
+        if self.lstm is not None:
+            in_lanes = x.device.type == "cpu" and len(x) == 1
+            x = x + (lstm_in_lanes(self.lstm, x) if in_lanes else self.lstm(x)[0])
+        latent = self.out(_reflected(F.elu_(x) if self.lstm is not None else F.elu(x), self.out.overlap))
+        latent = latent.transpose(1, 2)
+        return F.normalize(latent, dim=1) if self.unit_norm else latent
+
+    def _piece_size(self, signal: Tensor) -> int:
+        if signal.device.type != "cpu":  # one launch each
+            return signal.shape[1]
+        hops = max(LEAST_HOPS, PIECE_SAMPLES * torch.get_num_threads() // (len(signal) * self.hop_length))
+        return hops * self.hop_length
+
+    def _front(self, x: Tensor, held: list[Tensor | None], *, last: bool) -> Tensor:
+        """Everything before the LSTM, of one piece: (B, n, 1) -> (B, n / hop, C). ``held``: ends of the last piece."""
+        place = 0
+        windows = _joined(x, held, place, self.stem, last=last).squeeze(-1).unfold(1, self.stem.kernel.shape[-1], 1)
+        x = F.linear(windows, self.stem.kernel[:, 0, 0], self.stem.bias)
+        for stage in self.stages:
+            for unit in stage.units:
+                place += 1
+                active = F.elu_(_joined(x, held, place, unit.narrow, last=last))
+                hidden = F.elu_(unit.narrow(active))
+                sums = F.linear(x, unit.shortcut, unit.bias)
+                x = sums.flatten(0, 1).addmm_(hidden.flatten(0, 1), unit.widen).view(sums.shape)
+            place += 1
+            x = stage.downsample(F.elu_(_joined(x, held, place, stage.downsample, last=last)))
+        return x
+
+
+def _joined(x: Tensor, held: list[Tensor | None], place: int, conv: _Conv, *, last: bool) -> Tensor:
+    """A copy of (B, n, C) behind what the convolution still needs of the piece before; at the end padded as it pads."""
+    overlap = conv.overlap
+    before = held[place]
+    parts = [x[:, 1 : overlap + 1].flip(1) if before is None else before, x]
+    if last and (missing := -x.shape[1] % conv.stride):
+        parts.append(x[:, -missing - 1 : -1].flip(1))
+    held[place] = x[:, x.shape[1] - overlap :].clone()
+    return torch.cat(parts, dim=1)
+
+
+def _reflected(x: Tensor, left: int) -> Tensor:
+    """(B, F, C) with ``left`` reflected frames before it; few frames are extended by zeros first."""
+    extended = F.pad(x, (0, 0, 0, max(0, left + 1 - x.shape[1])))
+    return torch.cat([extended[:, 1 : left + 1].flip(1), x], dim=1)
+
+
+def _cut(signal: Tensor, size: int) -> list[Tensor]:
+    """Pieces of ``size`` columns; the last one is longer, so that its end has something to reflect."""
+    starts = range(0, max(1, signal.shape[1] // size) * size, size)
+    stops = [*starts[1:], signal.shape[1]]
+    return [signal[:, start:stop] for start, stop in zip(starts, stops, strict=True)]
+
+
+def _fold(layer: Conv1d) -> _Conv:
+    kernel = layer.conv.weight.detach().unsqueeze(2).contiguous(memory_format=torch.channels_last)
+    bias = layer.conv.bias
+    return _Conv(kernel, None if bias is None else bias.detach(), layer.stride)
+
+
+def _fold_unit(unit: ResidualUnit) -> _Unit:
+    narrow, widen = unit.block[1], unit.block[3]
+    assert isinstance(narrow, Conv1d) and isinstance(widen, Conv1d)
+    matrices = [layer.conv.weight.detach()[..., 0] for layer in (widen, unit.shortcut)]
+    biases = [layer.conv.bias for layer in (widen, unit.shortcut)]
+    assert biases[0] is not None and biases[1] is not None
+    bias = biases[0].detach() + biases[1].detach()
+    return _Unit(_fold(narrow), matrices[0].t().contiguous(), matrices[1].contiguous(), bias)

@@ -1,0 +1,64 @@
+"""An LSTM over one long sequence, in parts at the same time, with the result of one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+LANES = 8  # parts; a CPU's time for a step hardly grows up to here, because the weights are what it waits for
+RUN_UP = 48  # frames before a part, from which its state is guessed
+ROUNDING = 1e-6  # largest difference of states (which lie in -1..1 for the hidden one) that counts as none
+MAX_REPAIRS = 2  # rounds of recomputing parts before the rest is done in one pass
+
+State = tuple[Tensor, Tensor]  # hidden and cell, (layers, B, C)
+
+
+def lstm_in_lanes(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """The outputs of ``lstm(x)`` from a zero state, (1, F, C) -> (1, F, H), up to rounding.
+
+    A step of one sequence is a matrix-vector product, which takes as long as reading the weights. So the sequence is
+    cut into parts that run side by side. Each starts from a guess: the state after a run-up from zero, in which most
+    LSTMs forget what was before. Every guess is then compared with the state in which the part before really ended;
+    where it differs, the part is computed again from the true state, and if parts keep differing the rest is done in
+    one pass.
+    The outcome never rests on the guess.
+
+    Args:
+        lstm: unidirectional, ``batch_first``, no projections.
+        x: one sequence.
+    """
+    frames = x.shape[1]
+    length = frames // LANES  # of a part; what is left over follows in one pass
+    if length <= RUN_UP:
+        return lstm(x)[0]
+    parts = x[0, : LANES * length].view(LANES, length, -1)
+    run_up = torch.cat([parts[:1, :RUN_UP], parts[:-1, -RUN_UP:]])  # of the first part: not used
+    assumed = _select(lstm(run_up)[1], slice(None))
+    for state in assumed:
+        state[:, 0] = 0
+    outputs, ends = lstm(parts, assumed)
+    for attempt in range(MAX_REPAIRS + 1):
+        true = tuple(torch.cat([torch.zeros_like(end[:, :1]), end[:, :-1]], dim=1) for end in ends)
+        wrong = torch.stack([(a - b).abs().amax(dim=(0, 2)) for a, b in zip(assumed, true, strict=True)]).amax(dim=0)
+        rows = (wrong > ROUNDING).nonzero()[:, 0]  # never the first
+        if not len(rows):
+            break
+        if attempt == MAX_REPAIRS:  # a long memory
+            first = int(rows[0])
+            rest = lstm(x[:, first * length :], _select(true, slice(first, first + 1)))[0]
+            return torch.cat([outputs[:first].reshape(1, first * length, -1), rest], dim=1)
+        again, ended = lstm(parts[rows], _select(true, rows))
+        outputs[rows] = again
+        for kept, new, end, start in zip(assumed, true, ends, ended, strict=True):
+            kept[:, rows] = new[:, rows]
+            end[:, rows] = start
+    done = outputs.reshape(1, LANES * length, -1)
+    if frames == LANES * length:
+        return done
+    rest = lstm(x[:, LANES * length :], _select(ends, slice(-1, None)))[0]
+    return torch.cat([done, rest], dim=1)
+
+
+def _select(state: State | tuple[Tensor, ...], rows: slice | Tensor) -> State:
+    hidden, cell = (part[:, rows].contiguous().clone() for part in state)
+    return hidden, cell

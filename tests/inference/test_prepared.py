@@ -1,0 +1,165 @@
+"""The forms that run without gradient are the modules' functions, and follow their weights."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from codec import Codec, CodecError, preset
+from codec.config import ModelConfig, build
+from codec.inference import Inference, PreparedDecoder, PreparedEncoder
+from codec.inference.lstm import LANES, RUN_UP, lstm_in_lanes
+from codec.inference.weights import WeightsSeen
+
+HOP = 320
+
+
+def relative(one: Tensor, other: Tensor) -> float:
+    assert one.shape == other.shape
+    return float((one.double() - other.double()).norm() / other.double().norm())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("samples", [16 * HOP, 16 * HOP + 1, 17 * HOP - 1, 47_999])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_encoder(tiny_codec: Codec, speech: Tensor, samples: int, rows: int) -> None:
+    audio = speech[:samples].expand(rows, 1, -1)
+    prepared = PreparedEncoder(tiny_codec.encoder)
+    assert prepared.takes_signal(audio)
+    assert relative(prepared(audio), tiny_codec.encoder(audio)) < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    "changes", [{"lstm_layers": 0}, {"unit_norm": True}, {"residual_layers": 0}, {"residual_layers": 2}]
+)
+def test_encoder_settings(tiny_codec: Codec, speech: Tensor, changes: dict[str, object]) -> None:
+    settings = tiny_codec.config.model_dump(mode="json")
+    settings["encoder"] |= changes
+    torch.manual_seed(0)
+    encoder = Codec(build(ModelConfig, settings)).eval().encoder
+    assert relative(PreparedEncoder(encoder)(speech.view(1, 1, -1)), encoder(speech.view(1, 1, -1))) < 1e-5
+
+
+@torch.no_grad()
+def test_published_layers_and_real_speech_give_the_same_tokens(speech: Tensor) -> None:
+    settings = preset("reference").model_dump(mode="json")
+    settings["encoder"] |= {"channels": 8, "latent_dim": 64, "init_gain": 1.3}
+    settings["decoder"] |= {"dim": 64, "hidden_dim": 96, "layers": 2}
+    torch.manual_seed(0)
+    codec = Codec(build(ModelConfig, settings)).eval()
+    audio = speech.view(1, 1, -1)
+    plain = codec.quantizer.encode(codec.encoder(audio))
+    assert len(plain.unique()) > 20
+    assert torch.equal(codec.quantizer.encode(Inference().latents(codec.encoder, audio)), plain)
+
+
+def test_only_causal_encoders_are_prepared(tiny_codec: Codec, speech: Tensor) -> None:
+    settings = tiny_codec.config.model_dump(mode="json")
+    settings["encoder"]["causal"] = False
+    encoder = Codec(build(ModelConfig, settings)).eval().encoder
+    assert not PreparedEncoder.takes(encoder)
+    with torch.no_grad():
+        assert torch.equal(Inference().latents(encoder, speech.view(1, 1, -1)), encoder(speech.view(1, 1, -1)))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 90])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_decoder(tiny_codec: Codec, frames: int, rows: int) -> None:
+    quantized = tiny_codec.quantizer.decode(torch.arange(rows * frames).view(rows, frames) % 64)
+    plain = tiny_codec.decoder(quantized)
+    backbone, head = tiny_codec.decoder.backbone, tiny_codec.decoder.head
+    assert relative(PreparedDecoder(backbone, head, torch.float32)(quantized), plain) < 1e-4
+    half = relative(PreparedDecoder(backbone, head, torch.bfloat16)(quantized), plain)
+    assert 1e-5 < half < 0.1  # in half precision, but not far off
+
+
+def test_gradients_go_through_the_modules(tiny_codec: Codec, speech: Tensor) -> None:
+    inference, audio = Inference(), speech.view(1, 1, -1)
+    latent = inference.latents(tiny_codec.encoder, audio)
+    inference.audio(tiny_codec.decoder, latent).sum().backward()
+    assert all(parameter.grad is not None for parameter in tiny_codec.encoder.parameters())
+
+
+def test_changed_weights_are_seen(tiny_codec: Codec, speech: Tensor) -> None:
+    """Also by fused Adam, which raises no version, and in eval mode."""
+    inference, audio = Inference(), speech.view(1, 1, -1)
+    optimizer = torch.optim.AdamW(tiny_codec.parameters(), lr=1e-2, fused=True)
+    with torch.no_grad():
+        before = inference.latents(tiny_codec.encoder, audio)
+    tiny_codec.decoder(tiny_codec.encoder(audio)).square().sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = inference.latents(tiny_codec.encoder, audio)
+        assert relative(after, before) > 1e-3
+        assert relative(after, tiny_codec.encoder(audio)) < 1e-5
+        decoded = inference.audio(tiny_codec.decoder, after)
+        tiny_codec.decoder.backbone.embed.weight.mul_(2)
+        assert relative(inference.audio(tiny_codec.decoder, after), decoded) > 1e-3
+
+
+def test_copies_prepare_their_own(tiny_codec: Codec, speech: Tensor) -> None:
+    inference = Inference("bfloat16")
+    with torch.no_grad():
+        inference.latents(tiny_codec.encoder, speech.view(1, 1, -1))
+    copied = copy.deepcopy(inference)
+    assert copied.dtype == torch.bfloat16 and copied._encoder is None
+
+
+def test_weights_seen(tiny_codec: Codec) -> None:
+    seen = WeightsSeen(tiny_codec.encoder)
+    assert seen.unchanged(tiny_codec.encoder)
+    with torch.no_grad():
+        tiny_codec.encoder.out.conv.bias.add_(1)
+    assert not seen.unchanged(tiny_codec.encoder)
+    assert not WeightsSeen(tiny_codec.encoder).unchanged(copy.deepcopy(tiny_codec).encoder)
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(CodecError, match="dtype='float16': expected float32 or bfloat16"):
+        Inference("float16")
+
+
+def forgetting(bias: float, layers: int = 2) -> nn.LSTM:
+    """An LSTM whose forget gates are open by ``bias``: the larger, the longer its memory."""
+    torch.manual_seed(0)
+    lstm = nn.LSTM(6, 6, layers, batch_first=True)
+    with torch.no_grad():
+        for layer in range(layers):
+            getattr(lstm, f"bias_ih_l{layer}")[6:12] = bias
+    return lstm
+
+
+class Counting:
+    """An LSTM that notes the frames of each call."""
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        self.lstm, self.calls = lstm, []
+
+    def __call__(self, x: Tensor, *state: object) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        self.calls.append(tuple(x.shape[:2]))
+        return self.lstm(x, *state)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, LANES * RUN_UP, LANES * (RUN_UP + 1), LANES * 60 + 5])
+@pytest.mark.parametrize("bias", [0.0, 3.0, 50.0])  # forgets, repaired, never forgets
+def test_lanes_give_what_one_pass_gives(frames: int, bias: float) -> None:
+    lstm = forgetting(bias)
+    x = torch.randn(1, frames, 6)
+    whole = lstm(x)[0]
+    assert (lstm_in_lanes(lstm, x) - whole).abs().max() < 1e-5
+
+
+@torch.no_grad()
+def test_lanes_save_steps_only_where_the_past_is_forgotten() -> None:
+    x = torch.randn(1, LANES * 60, 6)
+    short, long = Counting(forgetting(0.0)), Counting(forgetting(50.0))
+    for lstm in (short, long):
+        lstm_in_lanes(lstm, x)  # type: ignore[arg-type]
+    assert short.calls == [(LANES, RUN_UP), (LANES, 60)]
+    assert long.calls[-1][1] > 4 * 60  # the rest in one pass
