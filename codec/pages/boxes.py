@@ -48,12 +48,9 @@ def box_chart(title: str, groups: Sequence[Group]) -> str:
     if every:
         for index, tick in enumerate(scale):
             anchor = "start" if index == 0 else "end" if tick == scale[-1] else "middle"
-            parts.append(
-                f'<line class="grid" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{TOP:g}" y2="{height - 18:g}"/>'
-            )
-            parts.append(
-                f'<text class="label" x="{at}" y="{height - 6:g}" text-anchor="{anchor}">{short(tick)}</text>'
-            )
+            at = f"{x(tick):.1f}"
+            parts.append(f'<line class="grid" x1="{at}" x2="{at}" y1="{TOP:g}" y2="{height - 18:g}"/>')
+            parts.append(f'<text class="label" x="{at}" y="{height - 6:g}" text-anchor="{anchor}">{short(tick)}</text>')
     for number, group in enumerate(groups):
         top = TOP + ROW * number
         note = "" if len(group.values) else ": no scores"
