@@ -19,6 +19,7 @@ from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import replacing, write_text
 from codec.modules.istft import ISTFTHead
+from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.vocos import VocosBackbone
 from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, find_model, load_weights, read_json, read_weights
@@ -52,9 +53,18 @@ class Decoder(nn.Module):
         self.backbone = VocosBackbone(latent_dim, config)
         self.head = ISTFTHead(config.dim, config.n_fft, hop_length)
 
-    def forward(self, quantized: Tensor) -> Tensor:
-        """(B, D, F) -> (B, 1, F * hop)."""
-        return self.head(self.backbone(quantized))
+    def forward(self, quantized: Tensor, frame_lengths: Tensor | None = None) -> Tensor:
+        """(B, D, F) -> (B, 1, F * hop).
+
+        Args:
+            quantized: of a batch.
+            frame_lengths: (B,) frames of each row that are its own, where the rows differ. A row's audio is then that
+                of the row alone up to rounding, and zero behind it. None: all.
+        """
+        if frame_lengths is None:
+            return self.head(self.backbone(quantized))
+        mask = frame_mask(frame_lengths, quantized.shape[-1], quantized.device)
+        return self.head(self.backbone(quantized, mask), mask)
 
 
 class Codec(nn.Module):
@@ -165,12 +175,13 @@ class Codec(nn.Module):
             items = [row[:length] for row, length in zip(batch, own, strict=True)]
         own = [item.shape[-1] for item in items]
         frames = [-(-length // self.hop_length) for length in own]
-        tokens = torch.zeros(len(items), max(frames), dtype=torch.int64, device=self.device)
-        # Items of one length go together: padding would change the last frame of the shorter ones.
-        for length in sorted(set(own)):
-            rows = [row for row, other in enumerate(own) if other == length]
-            latent = self.encoder(torch.stack([items[row] for row in rows]).unsqueeze(1))
-            tokens[rows, : latent.shape[-1]] = self.quantizer.encode(latent)
+        padded = torch.zeros(len(items), 1, max(own), device=self.device)
+        for row, item in zip(padded, items, strict=True):
+            row[:, : item.shape[-1]] = item
+        latent = self.encoder(padded, None if min(own) == max(own) else torch.tensor(own))
+        tokens = self.quantizer.encode(latent)
+        for row, count in zip(tokens, frames, strict=True):
+            row[count:] = 0
         return Tokens(tokens, torch.tensor(own, device=self.device))
 
     @torch.no_grad()
@@ -203,12 +214,12 @@ class Codec(nn.Module):
         ids = ids.to(self.device)
         audio = torch.zeros(len(own), 1, length or max(own), device=self.device)
         frames = [-(-item // self.hop_length) for item in own]
-        # The decoder's attention and group norm would mix padding into the speech: equal lengths go together.
-        for count in sorted(set(frames)):
-            rows = [row for row, other in enumerate(frames) if other == count]
-            decoded = self.decoder(self.quantizer.decode(ids[rows, :count]))
-            for row, waveform in zip(rows, decoded, strict=True):
-                audio[row, :, : own[row]] = waveform[:, : own[row]]
+        longest = max(frames)
+        # The decoder's attention and group norm would mix padding into the speech: they are told where a row ends.
+        own_frames = None if min(frames) == longest else torch.tensor(frames)
+        decoded = self.decoder(self.quantizer.decode(ids[:, :longest]), own_frames)
+        for row, item, waveform in zip(audio, own, decoded, strict=True):
+            row[:, :item] = waveform[:, :item]
         return audio
 
     def _as_batch(self, audio: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def local_codec() -> Codec:
         },
     )
     codec = Codec(config).eval()
-    codec.decoder.backbone.mixer = torch.nn.Identity()
+    codec.decoder.backbone.mixer = torch.nn.Sequential()
     return codec
 
 

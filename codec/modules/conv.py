@@ -38,10 +38,38 @@ class Conv1d(nn.Module):
         self.pad_right = 0 if causal else fixed // 2
         self.pad_left = fixed - self.pad_right
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C_in, T) -> (B, C_out, ceil(T / stride))."""
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, C_in, T) -> (B, C_out, ceil(T / stride)).
+
+        Args:
+            x: the signals.
+            lengths: (B,) columns of each row that are its own, on the CPU, where the rows of a batch differ. The first
+                ceil(length / stride) outputs of a row are then those of the row alone; what follows means nothing.
+        """
+        if lengths is not None:
+            x = self._complete_rows(x, lengths)
+            outputs = -(-int(lengths.max()) // self.stride)
+            return self.conv(F.pad(x, (self.pad_left, 0), mode="reflect"))[..., :outputs]
         to_whole_stride = -x.shape[-1] % self.stride
         return self.conv(pad_reflect(x, self.pad_left, self.pad_right + to_whole_stride))
+
+    def _complete_rows(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Put behind each row's own columns the zeros and the reflection that :func:`pad_reflect` would put there."""
+        B, C, _ = x.shape
+        own = lengths.view(B, 1)
+        right = self.pad_right + -own % self.stride
+        extended = own.maximum(right.clamp(min=self.pad_left) + 1)  # by zeros, where a row is shorter than its padding
+        count = int((right + extended - own).max())
+        if not count:
+            return x
+        columns = own + torch.arange(count)  # (B, count)
+        sources = torch.where(columns < extended, columns, 2 * (extended - 1) - columns)
+        real = ((sources >= 0) & (sources < own)).unsqueeze(1).to(x.device)
+        columns, sources = (
+            index.unsqueeze(1).expand(B, C, count).to(x.device) for index in (columns, sources.clamp(min=0))
+        )
+        x = F.pad(x, (0, max(0, int(lengths.max()) + count - x.shape[-1])))
+        return x.scatter(-1, columns, x.gather(-1, sources) * real)
 
     def step(self, x: Tensor, state: Conv1dState, *, last: bool = False) -> Tensor:
         """The outputs that the next inputs complete; over all chunks, those of :meth:`forward` on the whole signal.

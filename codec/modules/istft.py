@@ -27,8 +27,14 @@ class ISTFTHead(nn.Module):
         # Cloned, because hann_window gives a view of a longer tensor, which safetensors refuses.
         self.register_buffer("window", torch.hann_window(n_fft).clone())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, F, dim) -> (B, 1, F * hop), float32 whatever the autocast."""
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, F, dim) -> (B, 1, F * hop), float32 whatever the autocast.
+
+        Args:
+            x: features.
+            mask: (B, 1, F), True where a frame is its row's own, if the rows' lengths differ; the audio behind a row's
+                own frames is then zero.
+        """
         with torch.autocast(x.device.type, enabled=False):
             # The layer too: in bfloat16 a phase of 20 rad would be off by up to 0.06 rad.
             log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
@@ -36,7 +42,13 @@ class ISTFTHead(nn.Module):
             magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
             frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
             squared_window = (self.window**2).expand(1, frames.shape[1], -1)
-            audio = self._overlap_add(frames) / self._overlap_add(squared_window)
+            if mask is None:
+                return (self._overlap_add(frames) / self._overlap_add(squared_window)).unsqueeze(1)
+            own = mask.transpose(1, 2)  # (B, F, 1)
+            # By choice and not by product: what lies behind a row may be infinite, and no window adds up to it there.
+            samples = own.repeat_interleave(self.hop_length, dim=1).squeeze(-1)  # (B, F * hop)
+            weights = self._overlap_add(squared_window.where(own, 0.0)).where(samples, 1.0)
+            audio = self._overlap_add(frames.where(own, 0.0)).where(samples, 0.0) / weights
         return audio.unsqueeze(1)
 
     def _overlap_add(self, frames: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from codec.config import EncoderConfig
 from codec.modules.conv import Conv1d, Conv1dState
+from codec.modules.transformer import BlockState, CausalTransformer
 
 
 @dataclass
@@ -41,9 +42,12 @@ class ResidualUnit(nn.Module):
         )
         self.shortcut = Conv1d(channels, channels, 1, causal=causal)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, C, T)."""
-        return self.shortcut(x) + self.block(x)
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, C, T) -> (B, C, T). ``lengths``: as of :class:`Conv1d`."""
+        shortcut = self.shortcut(x, lengths)
+        for layer in self.block:
+            x = layer(x, lengths) if isinstance(layer, Conv1d) else layer(x)
+        return shortcut + x
 
     def initial_state(self) -> ResidualUnitState:
         """Before the first chunk."""
@@ -84,9 +88,11 @@ class Stage(nn.Module):
         self.activation = nn.ELU()
         self.downsample = Conv1d(channels, 2 * channels, 2 * stride, stride, causal=config.causal)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, T) -> (B, 2C, ceil(T / stride))."""
-        return self.downsample(self.activation(self.units(x)))
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, C, T) -> (B, 2C, ceil(T / stride)). ``lengths``: as of :class:`Conv1d`."""
+        for unit in self.units:
+            x = unit(x, lengths)
+        return self.downsample(self.activation(x), lengths)
 
     def initial_state(self) -> StageState:
         """Before the first chunk."""
@@ -133,6 +139,7 @@ class EncoderState:
     stages: list[StageState]
     stem: Conv1dState = field(default_factory=Conv1dState)
     lstm: LSTMState = field(default_factory=LSTMState)
+    transformer: list[BlockState] = field(default_factory=list)
     out: Conv1dState = field(default_factory=Conv1dState)
 
 
@@ -153,6 +160,8 @@ class SEANetEncoder(nn.Module):
             channels *= 2
         self.stages = nn.Sequential(*stages)
         self.lstm = ResidualLSTM(channels, config.lstm_layers) if config.lstm_layers else nn.Identity()
+        layers = config.transformer.layers
+        self.transformer = CausalTransformer(channels, config.transformer) if layers else nn.Identity()
         self.activation = nn.ELU()
         self.out = Conv1d(channels, config.latent_dim, config.last_kernel_size, causal=config.causal)
         self.unit_norm = config.unit_norm
@@ -161,14 +170,30 @@ class SEANetEncoder(nn.Module):
                 if isinstance(module, nn.Conv1d):
                     _init_with_gain(module, config.init_gain)
 
-    def forward(self, audio: Tensor) -> Tensor:
-        """(B, 1, T) -> (B, D, F)."""
-        latent = self.out(self.activation(self.lstm(self.stages(self.stem(audio)))))
+    def forward(self, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """(B, 1, T) -> (B, D, F).
+
+        Args:
+            audio: the signals.
+            lengths: (B,) samples of each row that are its own, on the CPU, where the rows of a batch differ. The
+                latents of a row's own frames are then those of the row alone up to rounding, whatever follows it;
+                those behind mean nothing. None: all.
+        """
+        x = self.stem(audio, lengths)
+        for stage in self.stages:
+            assert isinstance(stage, Stage)
+            x = stage(x, lengths)
+            if lengths is not None:
+                lengths = -(-lengths // stage.downsample.stride)
+        latent = self.out(self.activation(self.transformer(self.lstm(x))), lengths)
         return F.normalize(latent, dim=1) if self.unit_norm else latent
 
     def initial_state(self) -> EncoderState:
         """Before the first chunk."""
-        return EncoderState([stage.initial_state() for stage in self.stages if isinstance(stage, Stage)])
+        state = EncoderState([stage.initial_state() for stage in self.stages if isinstance(stage, Stage)])
+        if isinstance(self.transformer, CausalTransformer):
+            state.transformer = self.transformer.initial_state()
+        return state
 
     def step(self, audio: Tensor, state: EncoderState, *, last: bool = False) -> Tensor:
         """(B, 1, n) -> (B, D, m): the latents that these samples complete. With ``last``, all that are left.
@@ -182,6 +207,8 @@ class SEANetEncoder(nn.Module):
             x = stage.step(x, stage_state, last=last)
         if isinstance(self.lstm, ResidualLSTM):
             x = self.lstm.step(x, state.lstm)
+        if isinstance(self.transformer, CausalTransformer):
+            x = self.transformer.step(x, state.transformer)
         latent = self.out.step(self.activation(x), state.out, last=last)
         return F.normalize(latent, dim=1) if self.unit_norm else latent
 

@@ -2,7 +2,7 @@
 
 Vocos' ConvNeXt stack (arXiv 2306.00814) behind the residual and attention blocks that WavTokenizer put before it
 (arXiv 2408.16532). Group norm and attention look at the whole utterance, so this backbone cannot stream and must not
-see padding.
+see padding: in a batch of different lengths every part takes the mask of :mod:`codec.modules.masked`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.config import DecoderConfig
+from codec.modules.masked import GroupNorm, masked
 
 NORM_EPS = 1e-6
 
@@ -21,16 +22,16 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, dim: int, groups: int, dropout: float) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, dim, eps=NORM_EPS)
+        self.norm1 = GroupNorm(groups, dim, eps=NORM_EPS)
         self.conv1 = nn.Conv1d(dim, dim, 3, padding=1)
-        self.norm2 = nn.GroupNorm(groups, dim, eps=NORM_EPS)
+        self.norm2 = GroupNorm(groups, dim, eps=NORM_EPS)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv1d(dim, dim, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, F) -> (B, C, F)."""
-        hidden = self.conv1(F.silu(self.norm1(x)))
-        return x + self.conv2(self.dropout(F.silu(self.norm2(hidden))))
+        hidden = self.conv1(masked(F.silu(self.norm1(x, mask)), mask))
+        return x + self.conv2(self.dropout(masked(F.silu(self.norm2(hidden, mask)), mask)))
 
 
 class AttentionBlock(nn.Module):
@@ -38,18 +39,19 @@ class AttentionBlock(nn.Module):
 
     def __init__(self, dim: int, groups: int) -> None:
         super().__init__()
-        self.norm = nn.GroupNorm(groups, dim, eps=NORM_EPS)
+        self.norm = GroupNorm(groups, dim, eps=NORM_EPS)
         self.query = nn.Conv1d(dim, dim, 1)
         self.key = nn.Conv1d(dim, dim, 1)
         self.value = nn.Conv1d(dim, dim, 1)
         self.out = nn.Conv1d(dim, dim, 1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, F) -> (B, C, F)."""
-        normed = self.norm(x)
+        normed = self.norm(x, mask)
         # One head of width C: (B, 1, F, C). The fused kernel never keeps the F x F matrix.
         query, key, value = (layer(normed).transpose(1, 2).unsqueeze(1) for layer in (self.query, self.key, self.value))
-        mixed = F.scaled_dot_product_attention(query, key, value)  # scaled by 1 / sqrt(C)
+        keys = None if mask is None else mask.unsqueeze(1)  # (B, 1, 1, F), the same for every query
+        mixed = F.scaled_dot_product_attention(query, key, value, keys)  # scaled by 1 / sqrt(C)
         return x + self.out(mixed.squeeze(1).transpose(1, 2))
 
 
@@ -64,9 +66,9 @@ class ConvNeXtBlock(nn.Module):
         self.contract = nn.Linear(hidden_dim, dim)
         self.scale = nn.Parameter(torch.full((dim,), initial_scale))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, C, F) -> (B, C, F)."""
-        hidden = self.norm(self.depthwise(x).transpose(1, 2))  # (B, F, C)
+        hidden = self.norm(self.depthwise(masked(x, mask)).transpose(1, 2))  # (B, F, C)
         hidden = self.scale * self.contract(F.gelu(self.expand(hidden)))
         return x + hidden.transpose(1, 2)
 
@@ -84,7 +86,7 @@ class VocosBackbone(nn.Module):
 
         attention = [AttentionBlock(dim, groups)] if config.attention else []
         self.mixer = nn.Sequential(
-            *residual_blocks(), *attention, *residual_blocks(), nn.GroupNorm(groups, dim, eps=NORM_EPS)
+            *residual_blocks(), *attention, *residual_blocks(), GroupNorm(groups, dim, eps=NORM_EPS)
         )
         self.norm = nn.LayerNorm(dim, eps=NORM_EPS)
         self.blocks = nn.Sequential(
@@ -95,11 +97,21 @@ class VocosBackbone(nn.Module):
         for part in (self.embed, self.blocks):
             part.apply(_init_truncated_normal)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """(B, D, F) -> (B, F, dim)."""
-        x = self.mixer(self.embed(latent))
+    def forward(self, latent: Tensor, mask: Tensor | None = None) -> Tensor:
+        """(B, D, F) -> (B, F, dim).
+
+        Args:
+            latent: of a batch.
+            mask: (B, 1, F), True where a frame is its row's own, if the rows' lengths differ. A row's own features are
+                then those of the row alone up to rounding; those behind mean nothing.
+        """
+        x = self.embed(masked(latent, mask))
+        for part in self.mixer:
+            x = part(x, mask)
         x = self.norm(x.transpose(1, 2)).transpose(1, 2)
-        return self.final_norm(self.blocks(x).transpose(1, 2))
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.final_norm(x.transpose(1, 2))
 
 
 def _init_truncated_normal(module: nn.Module) -> None:
