@@ -1,4 +1,5 @@
-"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``, ``fetch``.
+"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``, ``report``,
+``fetch``.
 
 A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
 a mistyped option answer at once.
@@ -11,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from codec.cli import compare, convert, decode, encode, fetch, info, tokens
+from codec.cli import compare, convert, decode, encode, fetch, info, plot, report, tokens
 from codec.cli.console import run
 
 __all__ = ["app", "main", "run"]
@@ -28,6 +29,8 @@ app.command("decode")(decode.decode)
 app.command("tokens")(tokens.tokens)
 app.command("info")(info.info)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
+app.command("plot")(plot.plot)
 app.add_typer(convert.app, name="convert")
 app.add_typer(fetch.app, name="fetch")
 
