@@ -9,8 +9,21 @@ from __future__ import annotations
 
 from codec.config.base import Settings, build
 from codec.config.loading import dump_yaml, load_run_config, merge
-from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, preset
-from codec.config.quantizers import EMAConfig, JukeboxConfig, QuantizerConfig, SimVQConfig, VQConfig
+from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, TransformerConfig, preset
+from codec.config.quantizers import (
+    BSQConfig,
+    EMAConfig,
+    FactorizedConfig,
+    FSQConfig,
+    JukeboxConfig,
+    LFQConfig,
+    QuantizerConfig,
+    ResidualConfig,
+    ResidualSimVQConfig,
+    RotationConfig,
+    SimVQConfig,
+    VQConfig,
+)
 from codec.config.run import (
     BottleneckWarmupConfig,
     DataConfig,
@@ -25,23 +38,31 @@ from codec.config.run import (
 
 __all__ = [
     "PRESETS",
+    "BSQConfig",
     "BottleneckWarmupConfig",
     "DataConfig",
     "DecoderConfig",
     "DiscriminatorConfig",
     "EMAConfig",
     "EncoderConfig",
+    "FSQConfig",
+    "FactorizedConfig",
     "JukeboxConfig",
+    "LFQConfig",
     "LastStageConfig",
     "LossConfig",
     "MelScale",
     "ModelConfig",
     "OptimizerConfig",
     "QuantizerConfig",
+    "ResidualConfig",
+    "ResidualSimVQConfig",
+    "RotationConfig",
     "RunConfig",
     "Settings",
     "SimVQConfig",
     "TrainingConfig",
+    "TransformerConfig",
     "VQConfig",
     "build",
     "dump_yaml",

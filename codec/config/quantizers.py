@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Union
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import Discriminator, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from codec.config.base import NonNegativeFloat, Positive, PositiveFloat, Settings, Share
 
@@ -61,13 +62,126 @@ class JukeboxConfig(QuantizerConfig):
     restart_below: PositiveFloat = 0.1
 
 
+class RotationConfig(QuantizerConfig):
+    """A learned codebook with the rotation trick (arXiv 2410.06424)."""
+
+    name: Literal["rotation"] = "rotation"
+
+
+class FactorizedConfig(QuantizerConfig):
+    """Look-up by cosine in few dimensions (ViT-VQGAN, arXiv 2110.04627; DAC, arXiv 2306.06546)."""
+
+    name: Literal["factorized"] = "factorized"
+    codebook_dim: Positive = 8
+
+
+class FSQConfig(QuantizerConfig):
+    """Finite scalar quantisation (arXiv 2309.15505). It has no commitment loss: ``commitment`` changes nothing."""
+
+    name: Literal["fsq"] = "fsq"
+    # Levels of each dimension; their product is codebook_size. Empty: 8 and 4 levels that make up a power of two.
+    levels: tuple[Annotated[int, Field(ge=3)], ...] = ()
+
+    @property
+    def level_sizes(self) -> tuple[int, ...]:
+        """Levels of each dimension."""
+        if self.levels:
+            return self.levels
+        bits = self.codebook_size.bit_length() - 1
+        parts = -(-bits // 3)
+        return tuple(2 ** (bits // parts + (part < bits % parts)) for part in range(parts))
+
+    @model_validator(mode="after")
+    def _levels_make_up_the_codes(self) -> Self:
+        if self.levels and math.prod(self.levels) != self.codebook_size:
+            raise ValueError(
+                f"quantizer.codebook_size={self.codebook_size}: quantizer.levels={list(self.levels)} make "
+                f"{math.prod(self.levels)} codes; set that, or leave levels empty"
+            )
+        if not self.levels:
+            _power_of_two(self.codebook_size, 4, "set quantizer.levels for others")
+        return self
+
+
+class LFQConfig(QuantizerConfig):
+    """Look-up-free quantisation (arXiv 2310.05737)."""
+
+    name: Literal["lfq"] = "lfq"
+    # Published: 0.1 beside the reconstruction. losses.commitment multiplies this by 1000.
+    entropy_weight: NonNegativeFloat = 1e-4
+    diversity: NonNegativeFloat = 1.0  # gamma: weight of even use against decided latents
+    temperature: PositiveFloat = 1.0
+
+    @model_validator(mode="after")
+    def _codes_are_bits(self) -> Self:
+        _power_of_two(self.codebook_size, 2, "one bit a dimension")
+        return self
+
+
+class BSQConfig(LFQConfig):
+    """Binary spherical quantisation (arXiv 2406.07548)."""
+
+    name: Literal["bsq"] = "bsq"  # type: ignore[assignment]
+
+
+class StagedConfig(QuantizerConfig):
+    """What systems with several codebooks share: K = the size of one to the power of their number."""
+
+    codebooks: Positive = 2
+
+    @property
+    def stage_size(self) -> int:
+        """Codes in each codebook."""
+        return round(self.codebook_size ** (1 / self.codebooks))
+
+    @model_validator(mode="after")
+    def _equal_codebooks(self) -> Self:
+        if self.stage_size**self.codebooks != self.codebook_size:
+            near = self.stage_size**self.codebooks
+            raise ValueError(
+                f"quantizer.codebook_size={self.codebook_size} counts what {self.codebooks} codebooks say together: "
+                f"expected a whole number to that power, such as {self.stage_size}^{self.codebooks} = {near}"
+            )
+        return self
+
+
+class ResidualConfig(StagedConfig):
+    """Residual quantisation with one codebook for all stages (RQ-VAE, arXiv 2203.01941)."""
+
+    name: Literal["residual"] = "residual"
+    decay: Share = 0.99
+    restart_below: PositiveFloat = 0.1  # as jukebox's
+
+
+class ResidualSimVQConfig(StagedConfig):
+    """A SimVQ for each stage of residual quantisation."""
+
+    name: Literal["residual_simvq"] = "residual_simvq"
+    bias: bool = True
+
+
 SYSTEMS: dict[str, type[QuantizerConfig]] = {
     "simvq": SimVQConfig,
     "vq": VQConfig,
     "ema": EMAConfig,
     "jukebox": JukeboxConfig,
+    "rotation": RotationConfig,
+    "factorized": FactorizedConfig,
+    "fsq": FSQConfig,
+    "lfq": LFQConfig,
+    "bsq": BSQConfig,
+    "residual": ResidualConfig,
+    "residual_simvq": ResidualSimVQConfig,
 }
 DEFAULT_SYSTEM = "simvq"
+
+
+def _power_of_two(size: int, least: int, hint: str) -> None:
+    if size < least or size.bit_count() != 1:
+        near = max(least, 1 << max(size - 1, 1).bit_length())
+        raise ValueError(
+            f"quantizer.codebook_size={size}: expected a power of two from {least} on ({hint}); try {near}"
+        )
 
 
 def _name_of(settings: Any) -> str:
@@ -77,5 +191,8 @@ def _name_of(settings: Any) -> str:
     return str(settings.get("name", DEFAULT_SYSTEM)) if isinstance(settings, dict) else DEFAULT_SYSTEM
 
 
-_Any = Union[tuple(Annotated[kind, Tag(name)] for name, kind in SYSTEMS.items())]  # type: ignore[valid-type]  # noqa: UP007
-AnyQuantizerConfig = Annotated[_Any, Discriminator(_name_of)]
+if TYPE_CHECKING:
+    AnyQuantizerConfig = QuantizerConfig
+else:
+    _Choices = Union[tuple(Annotated[kind, Tag(name)] for name, kind in SYSTEMS.items())]  # noqa: UP007
+    AnyQuantizerConfig = Annotated[_Choices, Discriminator(_name_of)]

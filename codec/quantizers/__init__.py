@@ -7,6 +7,11 @@ from typing import Any
 from codec.config import QuantizerConfig
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.ema import EMAVQ, JukeboxVQ
+from codec.quantizers.factorized import FactorizedVQ
+from codec.quantizers.fsq import FSQ
+from codec.quantizers.lfq import LFQ
+from codec.quantizers.residual import ResidualSimVQ, ResidualVQ
+from codec.quantizers.rotation import RotationVQ
 from codec.quantizers.simvq import SimVQ
 from codec.quantizers.vq import VQ
 
@@ -15,6 +20,13 @@ REGISTRY: dict[str, type[Quantizer[Any]]] = {
     "vq": VQ,
     "ema": EMAVQ,
     "jukebox": JukeboxVQ,
+    "rotation": RotationVQ,
+    "factorized": FactorizedVQ,
+    "fsq": FSQ,
+    "lfq": LFQ,
+    "bsq": LFQ,
+    "residual": ResidualVQ,
+    "residual_simvq": ResidualSimVQ,
 }
 
 

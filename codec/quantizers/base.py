@@ -10,7 +10,7 @@ that product, so that rate, code usage, the ``.svq`` format and whoever trains o
 stays below 2^31, what ``.svq`` can say.
 
 **What is not a number.** A latent with a NaN or an infinity gets token 0; a training pass over it gives a loss that is
-not finite, which the trainer refuses, and moves no buffer.
+not finite and moves no buffer.
 
 **Several processes.** Statistics of a batch are those of the batches of all processes together
 (:mod:`codec.quantizers.processes`), in training mode only: in validation, processes may have different numbers of them.
@@ -106,13 +106,14 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
             coded = self.quantize_rows(rows)
             with torch.no_grad():
                 tokens = torch.where(_is_finite(rows), coded.tokens, 0)
+                alarm = 0 * rows.sum()  # NaN where a latent is not finite, whatever the system made of it
                 metrics = {
                     "quantization_error": F.mse_loss(coded.quantized, rows),
                     "latent_variance": rows.var(dim=0, correction=0).mean(),
                     **coded.metrics,
                 }
         return QuantizerOutput(
-            self._latents(coded.quantized, latent), self._tokens(tokens, latent), coded.loss, metrics
+            self._latents(coded.quantized, latent), self._tokens(tokens, latent), coded.loss + alarm, metrics
         )
 
     @torch.no_grad()

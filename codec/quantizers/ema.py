@@ -111,13 +111,18 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
 
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
         """Averages, or latents where there is too little to average; changes ``counts`` and ``sums`` there."""
-        fresh = random_latents(gather_rows(rows), len(counts))
-        least = self.restart_below * counts.mean()
-        restart = counts < least
-        codes = torch.where(restart.unsqueeze(1), fresh, sums / counts.clamp(min=EPSILON).unsqueeze(1))
-        counts.copy_(torch.where(restart, least, counts))
-        sums.copy_(torch.where(restart.unsqueeze(1), fresh * least, sums))
-        return codes
+        changed = restarted(counts, sums, gather_rows(rows), self.restart_below)
+        counts.copy_(changed[0])
+        sums.copy_(changed[1])
+        return sums / counts.clamp(min=EPSILON).unsqueeze(1)
+
+
+def restarted(counts: Tensor, sums: Tensor, rows: Tensor, below: float) -> tuple[Tensor, Tensor]:
+    """Statistics n (K,), s (K, D), begun anew from random rows of (N, D) where n is below ``below`` times its mean."""
+    least = below * counts.mean()
+    restart = counts < least
+    fresh = random_latents(rows, len(counts)) * least
+    return torch.where(restart, least, counts), torch.where(restart.unsqueeze(1), fresh, sums)
 
 
 def random_latents(rows: Tensor, count: int) -> Tensor:

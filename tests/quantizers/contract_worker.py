@@ -21,6 +21,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "vq": {"name": "vq"},
     "ema": {"name": "ema"},
     "jukebox": {"name": "jukebox"},
+    "rotation": {"name": "rotation"},
+    "factorized": {"name": "factorized", "codebook_dim": 4},
+    "fsq": {"name": "fsq"},
+    "lfq": {"name": "lfq"},
+    "bsq": {"name": "bsq"},
+    "residual": {"name": "residual"},
+    "residual_simvq": {"name": "residual_simvq"},
 }
 SYSTEMS = list(SETTINGS)
 

@@ -22,8 +22,9 @@ from codec.quantizers import REGISTRY, Quantizer
 from codec.quantizers.base import join_digits, split_digits
 
 ROOT = Path(__file__).parents[2]
-# Several stages choose greedily, one after the other: a sum of codes may be nearer to another choice of first code.
-GREEDY: set[str] = set()
+# Where tokens -> latents -> tokens does not hold by definition: stages choose greedily, and a sum of codes may be
+# nearer to another first code; maps out of a narrow space and back into it are no inverses of each other.
+NO_ROUND_TRIP = {"residual", "residual_simvq", "factorized", "fsq", "lfq", "bsq"}
 
 every_system = pytest.mark.parametrize("system", SYSTEMS)
 
@@ -61,10 +62,8 @@ def test_latents_of_any_rank(system: str, rest: tuple[int, ...]) -> None:
     assert torch.equal(quantizer.encode(latent[first]).flatten(), tokens.reshape(2, -1)[:, 0])
 
 
-@every_system
+@pytest.mark.parametrize("system", [system for system in SYSTEMS if system not in NO_ROUND_TRIP])
 def test_tokens_to_latents_to_tokens(system: str) -> None:
-    if system in GREEDY:
-        pytest.skip("greedy stages")
     quantizer = make(system).eval()
     tokens = torch.arange(quantizer.codebook_size).view(1, 2, -1)
     quantized = quantizer.decode(tokens)
@@ -225,7 +224,7 @@ def test_one_code(system: str) -> None:
         return
     out = quantizer(latents(2, 8, 5).requires_grad_())
     assert not out.tokens.any() and bool(out.loss.isfinite())
-    out.loss.backward()
+    (out.loss + out.quantized.sum()).backward()
     for method in ("covariance", "shrunk", "kmeans"):
         quantizer.initialize(latents(50, 8), method, torch.Generator().manual_seed(0))
         assert bool(quantizer.decode(torch.zeros(1, 3, dtype=torch.int64)).isfinite().all())
@@ -237,7 +236,7 @@ def test_more_codes_than_latents(system: str, method: str) -> None:
     quantizer = make(system, codebook_size=4096)
     quantizer.initialize(latents(10, 8), method, torch.Generator().manual_seed(0))
     out = quantizer(latents(1, 8, 3).requires_grad_())
-    out.loss.backward()
+    (out.loss + out.quantized.sum()).backward()
     assert all(bool(value.isfinite().all()) for value in quantizer.state_dict().values())
     assert bool(out.quantized.isfinite().all())
 
