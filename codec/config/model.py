@@ -11,6 +11,15 @@ from codec.config.quantizers import AnyQuantizerConfig, SimVQConfig
 from codec.errors import CodecError
 
 
+class TransformerConfig(Settings):
+    """Causal transformer over frames, :mod:`codec.modules.transformer`; off with 0 layers, as published."""
+
+    layers: NonNegative = 0
+    heads: Positive = 8
+    window: Positive = 250  # frames that a frame sees in a layer, itself included: 3.3 s at 75 frames a second
+    expand: Positive = 4  # hidden width over width
+
+
 class EncoderConfig(Settings):
     """SEANet encoder (EnCodec, arXiv 2210.13438), defaults as published for SimVQ."""
 
@@ -21,6 +30,7 @@ class EncoderConfig(Settings):
     residual_layers: NonNegative = 1
     compress: Positive = 2  # residual blocks narrow to channels / compress
     lstm_layers: NonNegative = 2
+    transformer: TransformerConfig = TransformerConfig()  # behind the LSTM
     last_kernel_size: Positive = 7
     latent_dim: Positive = 512
     causal: bool = True
@@ -35,6 +45,16 @@ class EncoderConfig(Settings):
     def _residual_units_have_channels(self) -> Self:
         if self.channels < self.compress:
             raise ValueError(f"encoder.channels={self.channels} must be at least encoder.compress={self.compress}")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_share_the_channels(self) -> Self:
+        width = self.channels * 2 ** len(self.strides)
+        if self.transformer.layers and width % self.transformer.heads:
+            raise ValueError(
+                f"encoder.transformer.heads={self.transformer.heads} must divide the {width} channels behind the last "
+                "stride (encoder.channels, doubled at each of encoder.strides)"
+            )
         return self
 
 

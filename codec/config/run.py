@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -65,9 +65,12 @@ class LossConfig(Settings):
 
 
 class DataConfig(Settings):
-    """Manifests (JSON lines, :mod:`codec.manifest`) and how crops are cut from them."""
+    """Manifests (JSON lines, :mod:`codec.manifest`) or tar shards, and how crops are cut from them."""
 
-    train: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/train.jsonl",)
+    train: tuple[str, ...] = ("data/train.jsonl",)  # manifests; these or `shards`
+    # Folders of recipes/shard.py, tar files (train-{000000..000127}.tar), or what webdataset fetches (s3://, pipe:).
+    shards: tuple[str, ...] = ()
+    shuffle_shards: Positive = 8  # so many shards at a time give their utterances in random order
     validation: tuple[str, ...] = ()
     batch_size: Positive = 128  # crops a step, over all processes together
     crop_s: PositiveFloat = 1.0
@@ -75,6 +78,20 @@ class DataConfig(Settings):
     validation_crop_s: PositiveFloat = 3.0
     validation_crops: Positive = 32
     workers: NonNegative = 2  # loader processes for each training process
+
+    @model_validator(mode="before")
+    @classmethod
+    def _shards_take_the_place_of_the_default(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("shards") and "train" not in values:
+            return {**values, "train": ()}
+        return values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if bool(self.train) == bool(self.shards):
+            given = f"data.train={list(self.train)} and data.shards={list(self.shards)}"
+            raise ValueError(f"{given}: give one of both, and an empty list for the other")
+        return self
 
     @model_validator(mode="after")
     def _gains_are_a_range(self) -> Self:
@@ -90,6 +107,7 @@ class OptimizerConfig(Settings):
     discriminator_lr: PositiveFloat = 1e-4
     quantizer_lr: PositiveFloat | None = None  # None: as the rest; set: constant, without warm-up or decay
     betas: tuple[Share, Share] = (0.5, 0.9)
+    eps: PositiveFloat = 1e-8  # far below it a gradient counts as none; the published 1e-8 lets rounding move weights
     weight_decay: NonNegativeFloat = 0.0
     warmup_steps: NonNegative = 0
     schedule: Literal["constant", "cosine"] = "constant"

@@ -22,7 +22,13 @@ def build_optimizers(
     quantizer = list(codec.quantizer.parameters())
     theirs = {id(parameter) for parameter in quantizer}
     network = [parameter for parameter in codec.parameters() if id(parameter) not in theirs]
-    settings = {"lr": config.lr, "betas": config.betas, "weight_decay": config.weight_decay, "fused": True}
+    settings = {
+        "lr": config.lr,
+        "betas": config.betas,
+        "eps": config.eps,
+        "weight_decay": config.weight_decay,
+        "fused": True,
+    }
     generator_groups = [{"params": network, "name": "network"}, {"params": quantizer, "name": "quantizer"}]
     # A run without discriminators still has an optimiser: an empty group keeps one path through the code.
     discriminator_groups = [{"params": list(discriminators.parameters()), "name": "discriminators"}]

@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from codec.config import EncoderConfig
+from codec.config import EncoderConfig, TransformerConfig
 from codec.modules.conv import Conv1d, Conv1dState
 from codec.modules.seanet import SEANetEncoder
 
 HOP = 2 * 4 * 5 * 8
+
+TRANSFORMER = TransformerConfig(layers=2, heads=4, window=3)
 
 chunk_sizes = st.lists(st.integers(0, 2000), max_size=8)
 
@@ -65,7 +67,8 @@ def test_an_encoder_in_chunks(T: int, sizes: list[int], causal: bool) -> None:
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "changes", [{"unit_norm": True}, {"lstm_layers": 0}, {"residual_layers": 3}, {"strides": (1,)}]
+    "changes",
+    [{"unit_norm": True}, {"lstm_layers": 0}, {"residual_layers": 3}, {"strides": (1,)}, {"transformer": TRANSFORMER}],
 )
 @pytest.mark.parametrize("T", [1, HOP * 9, HOP * 9 + 1, HOP * 10 - 1])
 def test_every_setting_of_an_encoder_in_chunks(changes: dict[str, object], T: int) -> None:
