@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -79,15 +79,11 @@ class DataConfig(Settings):
     validation_crops: Positive = 32
     workers: NonNegative = 2  # loader processes for each training process
 
-    @model_validator(mode="before")
-    @classmethod
-    def _shards_take_the_place_of_the_default(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("shards") and "train" not in values:
-            return {**values, "train": ()}
-        return values
-
     @model_validator(mode="after")
     def _one_source(self) -> Self:
+        if self.shards and "train" not in self.model_fields_set:
+            # Shards take the default's place. Not in a validator "before": that would lose the strictness of JSON.
+            object.__setattr__(self, "train", ())
         if bool(self.train) == bool(self.shards):
             given = f"data.train={list(self.train)} and data.shards={list(self.shards)}"
             raise ValueError(f"{given}: give one of both, and an empty list for the other")
