@@ -90,7 +90,52 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_run_config(tmp_path / "none.yaml")
 
 
-@pytest.mark.parametrize("path", sorted(Path(__file__).parents[1].glob("egs/*/conf/**/*.yaml")), ids=str)
+RECIPES = [
+    path for path in sorted(Path(__file__).parents[1].glob("egs/*/conf/**/*.yaml")) if path.name != "rows.yaml"
+]  # rows.yaml: overrides of the study, which has its own tests
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "study" not in path.parts], ids=str)
+def test_every_recipe_states_its_budget(path: Path) -> None:
+    config = load_run_config(path)
+    steps, crops, crop_s = config.training.steps, config.data.batch_size, config.data.crop_s
+    hours = steps * crops * crop_s / 3600
+    amount = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2f}"
+    comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert f"# Budget: {amount} hours of audio, {steps:,} steps of {crops} crops of {crop_s:g} s." in comments
+
+
+def test_the_better_recipe_is_the_reference_with_parts_switched_on() -> None:
+    """Equal audio; every part off in one and on in the other; sizes of the network the same."""
+    conf = Path(__file__).parents[1] / "egs" / "libritts" / "conf"
+    reference, better = (load_run_config(conf / name / "simvq_65k.yaml") for name in ("reference", "better"))
+
+    def parts(config: RunConfig) -> dict[str, bool]:
+        return {
+            "long crops": config.data.crop_s == 3,
+            "random gain": config.data.gain_db != (0, 0),
+            "autoencoder warm-up": config.training.bottleneck_warmup.share > 0,
+            "encoder that starts alive": config.model.encoder.init_gain is not None,
+            "latents of length 1": config.model.encoder.unit_norm,
+            "rate of its own for W": config.optimizer.quantizer_lr is not None,
+            "annealing": config.optimizer.schedule == "cosine" and config.optimizer.warmup_steps > 0,
+            "dynamic STE": config.model.quantizer.ste == "dynamic",
+            "region loss": config.model.quantizer.region is not None,
+            "several mel scales": len(config.losses.mel_scales) > 1,
+            "one period family": not config.discriminators.dac_periods,
+            "last stage": config.training.last_stage.share > 0,
+        }
+
+    assert not any(parts(reference).values())
+    assert all(parts(better).values())
+    for config in (reference, better):
+        assert config.training.steps * config.data.batch_size * config.data.crop_s == 138_600 * 128
+        assert config.model.decoder == RunConfig().model.decoder
+    large = load_run_config(conf / "better" / "simvq_4k_large.yaml").model
+    assert large.encoder.transformer.layers == 8 and large.decoder.dim > reference.model.decoder.dim
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=str)
 def test_every_recipe_that_ships_is_valid(path: Path) -> None:
     config = load_run_config(path)
     assert config.model.hop_length == 320
