@@ -4,19 +4,23 @@
     torchrun --nproc-per-node 8 recipes/evaluate.py --system ...    # eight processes on CPUs
     python recipes/evaluate.py --system opus:6 --manifest data/test-clean.jsonl -o exp/opus-6
 
-A system is a model folder, ``model:NAME``, a published SimVQ checkpoint, ``ground-truth``, ``files:DIR``,
-``resample:16000``, ``opus:6``, ``codec2:1300`` or ``speex:1``.
+    accelerate launch recipes/evaluate.py --system mimi:8 --test-set test-clean,test-other -o exp/libritts/mimi-8
 
-Writes ``utterances.jsonl`` and ``summary.json``, ``.csv`` and ``.md``. Run again after a kill, it goes on where it
-stopped.
+A system is a model folder, ``model:NAME``, a published SimVQ or WavTokenizer checkpoint, ``ground-truth``,
+``files:DIR``, ``resample:16000``, ``opus:6``, ``codec2:1300``, ``speex:1``, ``encodec:6``, ``dac:9`` or ``mimi:8``.
+
+Writes ``utterances.jsonl`` and ``summary.json``, ``.csv`` and ``.md``, with --test-set for each of the sets. Run again
+after a kill, it goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import typer
@@ -32,6 +36,7 @@ from codec.errors import CodecError
 from codec.evaluation import (
     METRICS,
     MetricOptions,
+    Outcome,
     Protocol,
     SystemOptions,
     build_metrics,
@@ -45,9 +50,10 @@ from codec.evaluation.registry import DEFAULT, check_names
 from codec.evaluation.report import metric_rows
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
+from codec.evaluation.test_sets import LIBRITTS_DATA, find_test_sets
 from codec.evaluation.unavailable import SystemUnavailableError, write_unavailable
 from codec.evaluation.weights import CACHE, UTMOS_FILE
-from codec.manifest import read_manifest
+from codec.manifest import Utterance, read_manifest
 
 LONGEST_WAIT = datetime.timedelta(days=1)  # of a process for the others, whose share may hold the slowest file
 
@@ -57,13 +63,20 @@ console = Console()
 
 @app.command()
 def main(
-    manifest: Annotated[Path, typer.Option(help="Test set: JSON lines, one utterance a line.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the results.")],
+    manifest: Annotated[Path | None, typer.Option(help="Test set: JSON lines, one utterance a line.")] = None,
+    test_set: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,NAME", help="Prepared splits, each into a folder of its name in OUTPUT."),
+    ] = None,
+    data: Annotated[Path, typer.Option(help="Folder with the manifests of --test-set.")] = LIBRITTS_DATA,
     system: Annotated[str | None, typer.Option(metavar="NAME", help=f"What is scored: {EXAMPLES}.")] = None,
     model: Annotated[str | None, typer.Option(metavar="NAME", help="The same as --system model:NAME.")] = None,
     files: Annotated[Path | None, typer.Option(help="The same as --system files:DIR.")] = None,
     ground_truth: Annotated[bool, typer.Option("--ground-truth", help="The same as --system ground-truth.")] = False,
-    metrics: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(METRICS)}; or all.")] = ",".join(DEFAULT),
+    metrics: Annotated[str, typer.Option(help=f"Comma-separated, of {', '.join(METRICS)}; or all.")] = ",".join(
+        DEFAULT
+    ),
     protocol: Annotated[
         Protocol, typer.Option(help="strict, or published: the authors' script with its flaws, to meet their tables.")
     ] = Protocol.STRICT,
@@ -79,13 +92,20 @@ def main(
     utmos_weights: Annotated[
         Path | None, typer.Option(help="Weights of UTMOS, where they are not those of codec fetch utmos.")
     ] = None,
+    recogniser: Annotated[
+        str | None, typer.Option(metavar="NAME", help="CTC model of transformers for wer: a folder, or OWNER/NAME.")
+    ] = None,
+    speaker_network: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="x-vector model of transformers for sim: a folder, or OWNER/NAME."),
+    ] = None,
 ) -> None:
     """Reconstruct a test set, score it, and write per-utterance records and a summary."""
     names = check_names([name.strip() for name in metrics.split(",") if name.strip()])
     if utmos_weights is not None and not utmos_weights.is_file():
         raise CodecError(f"{utmos_weights}: no such file; give the weights that codec fetch utmos downloads")
     spec = _one_of(system, model, files, ground_truth)
-    utterances = read_manifest(manifest)[:limit]
+    test_sets = _test_sets(manifest, test_set, data, output, limit)
     # Said once in the report: the rate that everything is read at. Not once for every file.
     logging.getLogger("codec.audio").setLevel(logging.WARNING)
     state = PartialState(cpu=on_cpu(), timeout=LONGEST_WAIT)
@@ -96,7 +116,8 @@ def main(
         under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
     except SystemUnavailableError as error:
         # For codec report, which then says so rather than nothing. By every process: the first to end ends the others.
-        write_unavailable(output, spec, str(error))
+        for folder, _, _ in test_sets:
+            write_unavailable(folder, spec, str(error))
         raise
     options = MetricOptions(
         under_test.sample_rate,
@@ -104,43 +125,72 @@ def main(
         protocol,
         cache.expanduser(),
         utmos_weights or cache.expanduser() / UTMOS_FILE,
+        recogniser,
+        speaker_network,
     )
-    if workers is None:
-        workers = default_workers(len(utterances), state.num_processes)
+    built = build_metrics(names, options)
+    for folder, name, utterances in test_sets:
+        own_workers = default_workers(len(utterances), state.num_processes) if workers is None else workers
+        with _bar(state) as progress:
+            outcome = evaluate(
+                under_test,
+                utterances,
+                built,
+                folder,
+                protocol=protocol,
+                state=state,
+                save_audio=save_audio,
+                overwrite=overwrite,
+                workers=own_workers,
+                progress=progress,
+            )
+        if state.is_main_process:
+            _report(folder, summarize(under_test, outcome, name), outcome, state, own_workers)
+    state.destroy_process_group()
+
+
+@contextmanager
+def _bar(state: PartialState) -> Iterator[Callable[[int, int], None]]:
+    """Progress of process 1 on a terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TimeRemainingColumn(), console=progress_console, disable=not state.is_main_process) as bars:
         share = "scoring" if state.num_processes == 1 else f"scoring, share of process 1 of {state.num_processes}"
         task = bars.add_task(share, total=None)
-        outcome = evaluate(
-            under_test,
-            utterances,
-            build_metrics(names, options),
-            output,
-            protocol=protocol,
-            state=state,
-            save_audio=save_audio,
-            overwrite=overwrite,
-            workers=workers,
-            progress=lambda done, total: bars.update(task, completed=done, total=total),
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+def _report(folder: Path, summary: dict[str, Any], outcome: Outcome, state: PartialState, workers: int) -> None:
+    """Write what was found, and say it."""
+    write_report(folder, summary)
+    threads = ", one thread each" if state.device.type == "cpu" else ""
+    conditions = f"{state.device.type}, processes: {state.num_processes}{threads}, scoring workers: {workers}"
+    write_speed(folder, outcome.speed, conditions)
+    table = Table("metric", title=f"{summary['system']['name']} on {summary['test_set']}")
+    for heading in ("mean", "95 % interval", "mean over speakers", "scored", "failed"):
+        table.add_column(heading, justify="right")
+    for row in metric_rows(summary):
+        table.add_row(*row)
+    console.print(table)
+    for name, reason in outcome.unavailable.items():
+        console.print(f"{name}: not available: {reason}", markup=False, highlight=False, soft_wrap=True)
+    if outcome.speed.utterances:
+        console.print(outcome.speed.line(conditions), highlight=False, soft_wrap=True)
+    console.print(f"{folder / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
+
+
+def _test_sets(
+    manifest: Path | None, names: str | None, data: Path, output: Path, limit: int | None
+) -> list[tuple[Path, str, list[Utterance]]]:
+    """Result folder, name and utterances of each."""
+    if (manifest is None) == (names is None):
+        raise CodecError(
+            "what is it scored on? give one of --manifest FILE and --test-set NAME,NAME (prepared splits, see --data)"
         )
-    if state.is_main_process:
-        summary = summarize(under_test, outcome, manifest.stem)
-        write_report(output, summary)
-        threads = ", one thread each" if state.device.type == "cpu" else ""
-        conditions = f"{state.device.type}, processes: {state.num_processes}{threads}, scoring workers: {workers}"
-        write_speed(output, outcome.speed, conditions)
-        table = Table("metric", title=f"{under_test.name} on {manifest.stem}")
-        for heading in ("mean", "95 % interval", "mean over speakers", "scored", "failed"):
-            table.add_column(heading, justify="right")
-        for row in metric_rows(summary):
-            table.add_row(*row)
-        console.print(table)
-        for name, reason in outcome.unavailable.items():
-            console.print(f"{name}: not available: {reason}", markup=False, highlight=False, soft_wrap=True)
-        if outcome.speed.utterances:
-            console.print(outcome.speed.line(conditions), highlight=False, soft_wrap=True)
-        console.print(f"{output / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
-    state.destroy_process_group()
+    if manifest is not None:
+        return [(output, manifest.stem, read_manifest(manifest)[:limit])]
+    assert names is not None
+    found = find_test_sets([name.strip() for name in names.split(",") if name.strip()], data)
+    return [(output / name, name, read_manifest(path)[:limit]) for name, path in found.items()]
 
 
 def _one_of(system: str | None, model: str | None, files: Path | None, ground_truth: bool) -> str:

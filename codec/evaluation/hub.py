@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
@@ -64,14 +64,16 @@ def find(name: str | Path, fetch_as: str) -> Path:
     if folder.is_dir():
         return folder
     try:
-        return Path(snapshot_download(str(name), local_files_only=True))
-    except LocalEntryNotFoundError:
-        which = "" if str(name) == REPOSITORIES[fetch_as] else f" --repository {name}"
-        raise SystemUnavailableError(f"{name} is not on this machine; run codec fetch {fetch_as}{which}") from None
+        # By one file that every network has: who has fetched it otherwise need not have all that a repository holds.
+        settings = try_to_load_from_cache(str(name), "config.json")
     except HFValidationError:
         raise SystemUnavailableError(
             f"{name}: no such folder; give one, or a repository of the hub (owner/name)"
         ) from None
+    if not isinstance(settings, str):
+        which = "" if str(name) == REPOSITORIES[fetch_as] else f" --repository {name}"
+        raise SystemUnavailableError(f"{name} is not on this machine; run codec fetch {fetch_as}{which}")
+    return Path(settings).parent
 
 
 def load_settings(settings_class: Any, folder: Path) -> Any:
@@ -160,11 +162,14 @@ def fetch(repository: str, endpoint: str | None = None) -> Path:
     """
     hub = HfApi(endpoint=endpoint)
     try:
-        files = hub.list_repo_files(repository)
-        weights = next((pattern for pattern in WEIGHTS if any(Path(file).match(pattern) for file in files)), None)
-        if weights is None:
-            raise CodecError(f"{repository}: holds no weights ({', '.join(WEIGHTS)}); name another repository")
-        return Path(hub.snapshot_download(repository, allow_patterns=[*SETTINGS, weights]))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        for pattern in WEIGHTS:
+            folder = Path(hub.snapshot_download(repository, allow_patterns=[*SETTINGS, pattern]))
+            if any(folder.glob(pattern)):
+                return folder
+    except LocalEntryNotFoundError:
+        reason = "the hub cannot be reached"
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise CodecError(f"{repository}: cannot be fetched ({reason}); check name and connection") from None
+    else:
+        raise CodecError(f"{repository}: holds no weights ({', '.join(WEIGHTS)}); name another repository")
+    raise CodecError(f"{repository}: cannot be fetched ({reason}); check name and connection")

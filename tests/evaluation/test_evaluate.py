@@ -9,10 +9,23 @@ import sys
 from pathlib import Path
 
 import pytest
+from doubles import RATE
 
-from codec.manifest import read_manifest
+from codec import CodecError
+from codec.evaluation import (
+    MetricOptions,
+    SystemOptions,
+    build_metrics,
+    build_system,
+    evaluate,
+    summarize,
+    write_report,
+)
+from codec.evaluation.test_sets import find_test_sets
+from codec.manifest import Utterance, read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
+RECIPE = ROOT / "recipes" / "evaluate.py"
 ENVIRONMENT = {
     **os.environ,
     "PYTHONPATH": str(ROOT),
@@ -30,8 +43,8 @@ def launch(processes: int, *arguments: str | Path) -> subprocess.CompletedProces
     return _run([*launcher, "--mixed_precision", "no", "--dynamo_backend", "no"], *arguments)
 
 
-def _run(before: list[str], *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, *before, str(ROOT / "recipes" / "evaluate.py"), *map(str, arguments)]
+def _run(before: list[str], *arguments: str | Path, script: Path = RECIPE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *before, str(script), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, check=False)
 
 
@@ -81,11 +94,61 @@ def test_one_and_two_processes_give_the_same_summary(tiny_model_dir: Path, with_
     assert sorted(path.name for path in (one / "audio").iterdir()) == ["u0.wav", "u1.wav", "u2.wav", "u4.wav"]
 
 
+def test_killed_in_two_processes_and_resumed_in_four(
+    tiny_model_dir: Path, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    write_manifest(data / "some.jsonl", utterances)
+    options = ["--model", tiny_model_dir, "--test-set", "some", "--data", data, "--metrics", "stoi,mel,si-sdr"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node"]
+    dying = _run([*torchrun, "2"], *options, "-o", tmp_path / "out", script=Path(__file__).with_name("dying.py"))
+    assert dying.returncode != 0
+    parts = sorted((tmp_path / "out" / "some" / "parts").glob("*.jsonl"))
+    scored = [json.loads(line)["id"] for part in parts for line in part.read_text().splitlines()]
+    assert 2 <= len(scored) <= 5 and len(set(scored)) == len(scored)
+    assert not (tmp_path / "out" / "some" / "summary.json").exists()
+
+    done = _run([*torchrun, "4"], *options, "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "some" / "speed.json").read_text())["utterances"] == 6 - len(scored)
+    # In one process, undisturbed.
+    system = build_system(str(tiny_model_dir), SystemOptions(device="cpu"))
+    metrics = build_metrics(["stoi", "mel", "si-sdr"], MetricOptions(RATE))
+    whole = evaluate(system, utterances, metrics, tmp_path / "whole")
+    write_report(tmp_path / "whole", summarize(system, whole, "some"))
+    for name in ("utterances.jsonl", "summary.json", "summary.csv", "summary.md"):
+        assert (tmp_path / "out" / "some" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_test_sets_by_name(manifest: Path, utterances: list[Utterance], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_manifest(data / "test-clean.jsonl", utterances[:3])
+    write_manifest(data / "test-other.jsonl", utterances[2:])
+    done = _run(
+        *([], "--ground-truth", "--test-set", "test-other, test-clean", "--data", data),
+        *("-o", tmp_path / "out", "--metrics", "mel", "--limit", "2"),
+    )
+    assert done.returncode == 0, done.stderr
+    for name, ids in (("test-clean", ["u0", "u1"]), ("test-other", ["u2", "u3"])):
+        lines = (tmp_path / "out" / name / "utterances.jsonl").read_text().splitlines()
+        assert [json.loads(line)["id"] for line in lines] == ids
+        assert json.loads((tmp_path / "out" / name / "summary.json").read_text())["test_set"] == name
+    with pytest.raises(CodecError, match=r"unknown test set 'test-cleen'.*did you mean test-clean\?"):
+        find_test_sets(["test-other", "test-cleen"], data)
+    with pytest.raises(CodecError, match=r"no dev\.jsonl in .*; there are test-clean, test-other"):
+        find_test_sets(["dev"], data)
+    with pytest.raises(CodecError, match=r"no prepared test sets; run recipes/prepare_libritts\.py CORPUS -o"):
+        find_test_sets(["test-clean"], tmp_path / "none")
+    with pytest.raises(CodecError, match="no test set named"):
+        find_test_sets([], data)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--ground-truth", "--metrics", "pesk"], "unknown metric 'pesk'; did you mean pesq?"),
         (["--ground-truth", "--model", "x"], "what is to be scored? give one --system"),
+        (["--ground-truth", "--test-set", "test-clean"], "what is it scored on? give one of --manifest"),
         (
             ["--system", "codec3:1300"],
             "unknown system 'codec3:1300', and no such folder or file; did you mean codec2:1300?",

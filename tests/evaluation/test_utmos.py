@@ -11,9 +11,9 @@ import pytest
 import torch
 from corpora.local_server import Server, serving
 from doubles import RATE, NoisySystem, noisy
+from tiny_networks import save_utmos
 from torch import Tensor
 from utmos_pytorch import UTMOSScoreTorch
-from utmos_pytorch.utmos_torch import UTMOSModel
 
 from codec.cli import main
 from codec.corpora import download
@@ -25,25 +25,10 @@ from codec.manifest import Utterance
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 
 
-def made_up(name: str, shape: torch.Size, generator: torch.Generator) -> Tensor:
-    """Random numbers of any shape over few of their own: every stride is 1 or 3, so that the file stays small."""
-    if len(shape) == 1:  # gains near 1 and biases near 0, or the input would not matter
-        return 0.02 * torch.randn(shape, generator=generator) + (0.0 if "bias" in name else 1.0)
-    strides = [3] * (len(shape) - 1) + [1]
-    length = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-    values = torch.randn(length, generator=generator) / shape[1:].numel() ** 0.5
-    return values.as_strided(shape, strides)
-
-
 @pytest.fixture(scope="module")
 def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The 224 tensors of the published file, in 2 MB instead of 413."""
-    with torch.device("meta"):
-        layout = {name: value.shape for name, value in UTMOSModel().state_dict().items()}
-    generator = torch.Generator().manual_seed(5)
-    path = tmp_path_factory.mktemp("utmos") / UTMOS_FILE
-    torch.save({name: made_up(name, shape, generator) for name, shape in layout.items()}, path)
-    assert len(layout) == 224 and path.stat().st_size < 3_000_000
+    path = save_utmos(tmp_path_factory.mktemp("utmos") / UTMOS_FILE)
+    assert path.stat().st_size < 3_000_000
     return path
 
 
