@@ -8,34 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 from doubles import NoisySystem, PeakMetric
+from results import result_folder, scored
 
 from codec import CodecError
 from codec.cli import main
 from codec.evaluation.compare import Evaluation, compare, paired_bootstrap
-from codec.evaluation.records import Record, Store
+from codec.evaluation.records import Record
 from codec.evaluation.report import CSV_COLUMNS, as_csv, write_report
 from codec.evaluation.runner import Outcome
 from codec.evaluation.summary import summarize
 from codec.evaluation.systems import Rate
-
-SETTINGS = {"system": "noisy", "test_set": "40 utterances", "protocol": "strict"}
-
-
-def result_folder(folder: Path, records: list[Record], **settings: str) -> Path:
-    """What an evaluation leaves."""
-    store = Store(folder)
-    store.open({**SETTINGS, **settings})
-    with store.part(0) as part:
-        for record in records:
-            part.add(record)
-    store.collect()
-    outcome = Outcome({record.id: record for record in records}, [PeakMetric()], {})
-    write_report(folder, summarize(NoisySystem(), outcome, "set"))
-    return folder
-
-
-def scored(values: list[float], **more: float) -> list[Record]:
-    return [Record(f"u{n:02}", "s", 1.0, {"peak": value, **more}) for n, value in enumerate(values)]
 
 
 @pytest.fixture
@@ -76,8 +58,8 @@ def test_only_pairs_count(tmp_path: Path) -> None:
 
 def test_unequal_test_sets_and_protocols_are_refused(spread: list[float], tmp_path: Path) -> None:
     a = Evaluation.read(result_folder(tmp_path / "a", scored(spread)))
-    for key in ("test_set", "protocol"):
-        other = Evaluation.read(result_folder(tmp_path / key, scored(spread), **{key: "other"}))
+    for key, value in (("test_set", "other"), ("protocol", "published")):
+        other = Evaluation.read(result_folder(tmp_path / key, scored(spread), **{key: value}))
         with pytest.raises(CodecError, match=f"another {key.replace('_', ' ')} each"):
             compare(a, other)
     empty = Evaluation.read(result_folder(tmp_path / "empty", [Record("u00", "s", 1.0, error="gone")]))

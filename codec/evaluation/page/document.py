@@ -177,7 +177,7 @@ def _scatter(table: SystemTable, runs: Runs, examples: Examples) -> str:
         "<section><h2>Two systems, utterance by utterance</h2>"
         '<div class="card"><div class="chooser">'
         f"{_chooser('value', 'Metric', scored, next(iter(scored), ''))}"
-        f"{_chooser('first', 'Across', dict(enumerate(names)), 0)}"
+        f"{_chooser('first', 'Across', dict(enumerate(names)), len(names) - 2)}"
         f"{_chooser('second', 'Up', dict(enumerate(names)), len(names) - 1)}"
         '</div><div id="scatter"><noscript>The plot is drawn by a script within this file.</noscript></div>'
         '<p id="scatter-said" class="soft wide" aria-live="polite"></p></div>'

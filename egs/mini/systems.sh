@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# What the systems that people know reach beside the demo's model: one table and one page, into exp/mini/systems.
+#
+#   egs/mini/systems.sh                                         # the recordings of test-mini
+#   egs/mini/systems.sh --manifest data/test-clean.jsonl -o exp/peers
+#   egs/mini/systems.sh --report                                # the table and the page alone, from scores that are there
+#   egs/mini/systems.sh --systems "opus:6 codec2:1300"
+#   egs/mini/systems.sh -- --metrics pesq,stoi                  # what follows goes to recipes/evaluate.py
+#
+# Opus, Codec 2 and Speex are programs (Debian: opus-tools, codec2, speex); one that is not installed is a line of the
+# table that says so. What is scored already is not scored again.
+set -euo pipefail
+
+systems="ground-truth resample:16000 resample:8000 opus:12 opus:6 speex:1 codec2:3200 codec2:2400 codec2:1300 codec2:700"
+manifest=
+output=exp/mini/systems
+model=exp/mini/tiny/best
+score=yes
+while (($#)); do
+  case $1 in
+    --manifest) manifest=${2:?a manifest}; shift 2 ;;
+    -o | --output) output=${2:?a folder}; shift 2 ;;
+    --systems) systems=${2?names}; shift 2 ;;
+    --model) model=${2:?a model folder}; shift 2 ;;
+    --report) score=; shift ;;
+    --) shift; break ;;
+    *) echo "error: unknown option $1; known are --manifest, -o, --systems, --model, --report and --" >&2
+      exit 2 ;;
+  esac
+done
+
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
+if [[ -z $manifest ]]; then
+  manifest=exp/mini/data/test-mini.jsonl
+  [[ -f $manifest ]] || python recipes/prepare_libritts.py egs/mini/corpus -o exp/mini/data
+fi
+if [[ -d $model ]]; then
+  systems+=" $model"
+else
+  echo "$model: no such model, the table goes without; make demo trains it" >&2
+fi
+
+folders=()
+for system in $systems; do
+  folder=$output/${system//[:\/]/-}
+  folders+=("$folder")
+  [[ $score ]] || continue
+  printf '\n== %s, after %d:%02d min\n' "$system" $((SECONDS / 60)) $((SECONDS % 60))
+  rm -f "$folder/not_available.json"
+  # The exit code is that of a mistake where a program is missing; the folder then has a note, and the rest goes on.
+  torchrun --nproc-per-node "$(getconf _NPROCESSORS_ONLN)" recipes/evaluate.py --system "$system" \
+    --manifest "$manifest" -o "$folder" --save-audio "$@" ||
+    [[ -f $folder/not_available.json ]] || exit 2
+done
+
+codec report "${folders[@]}" --manifest "$manifest" --against "${folders[-1]}" -o "$output/report"
