@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from codec.config.base import NonNegativeFloat, Positive, PositiveFloat, Settings, Share
+from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
 
 
 class QuantizerConfig(Settings):
@@ -160,6 +160,82 @@ class ResidualSimVQConfig(StagedConfig):
     bias: bool = True
 
 
+class HuhConfig(QuantizerConfig):
+    """Affine codes, synchronised and alternating updates (arXiv 2305.08842)."""
+
+    name: Literal["huh"] = "huh"
+    affine_groups: NonNegative = 1  # groups of codes that share scale and shift; 0: no affine map
+    affine_lr: PositiveFloat = 10.0  # rate of scale and shift over that of the rest
+    sync: NonNegativeFloat = 0.2  # nu: share of the decoder's gradient that reaches the codes; 0: none
+    alternate_lr: PositiveFloat | None = None  # of the codes' own step of SGD, such as 50; None: the optimiser's
+
+    @model_validator(mode="after")
+    def _codes_fall_into_groups(self) -> Self:
+        if self.affine_groups and self.codebook_size % self.affine_groups:
+            raise ValueError(
+                f"quantizer.codebook_size={self.codebook_size} is not divisible by quantizer.affine_groups="
+                f"{self.affine_groups}; take a divisor of it"
+            )
+        return self
+
+
+class CVQConfig(QuantizerConfig):
+    """Codes that run after anchors (CVQ-VAE, arXiv 2307.15139)."""
+
+    name: Literal["cvq"] = "cvq"
+    decay: Share = 0.99
+    anchor: Literal["closest", "random", "probrandom"] = "probrandom"
+
+
+class VQGANLCConfig(QuantizerConfig):
+    """A frozen codebook behind a projector into few dimensions (VQGAN-LC, arXiv 2406.11837)."""
+
+    name: Literal["vqgan_lc"] = "vqgan_lc"
+    commitment: NonNegativeFloat = 1.0
+    codebook_dim: Positive = 8
+
+
+class DAReConfig(QuantizerConfig):
+    """Moving averages that split costly clusters (DARe-VQ, 2026)."""
+
+    name: Literal["dare"] = "dare"
+    decay: Share = 0.99
+    window: Positive = 10  # steps of evidence
+
+
+class SQVAEConfig(QuantizerConfig):
+    """Stochastic quantisation (SQ-VAE, arXiv 2205.07547). ``commitment`` changes nothing."""
+
+    name: Literal["sqvae"] = "sqvae"
+    weight: NonNegativeFloat = 1e-3  # of nats a latent; losses.commitment multiplies this by 1000
+    temperature_decay: NonNegativeFloat = 1e-5
+
+
+class HQAConfig(QuantizerConfig):
+    """A layer of hierarchical quantised autoencoders (arXiv 2002.08111). ``commitment`` changes nothing."""
+
+    name: Literal["hqa"] = "hqa"
+    weight: NonNegativeFloat = 1e-3  # as sqvae's
+    temperature: PositiveFloat = 0.5
+
+
+class VQWAEConfig(QuantizerConfig):
+    """Optimal transport between latents and codes (VQ-WAE, arXiv 2302.05917); ``commitment`` weighs it."""
+
+    name: Literal["vqwae"] = "vqwae"
+    commitment: NonNegativeFloat = 1.0
+    entropy: PositiveFloat = 0.05  # regularisation over the mean cost
+    iterations: Positive = 20  # Sinkhorn's
+
+
+class QINCoConfig(StagedConfig):
+    """Residual quantisation with implicit codebooks (QINCo, arXiv 2401.14732)."""
+
+    name: Literal["qinco"] = "qinco"
+    hidden_dim: Positive = 256
+    layers: Positive = 2
+
+
 SYSTEMS: dict[str, type[QuantizerConfig]] = {
     "simvq": SimVQConfig,
     "vq": VQConfig,
@@ -172,6 +248,14 @@ SYSTEMS: dict[str, type[QuantizerConfig]] = {
     "bsq": BSQConfig,
     "residual": ResidualConfig,
     "residual_simvq": ResidualSimVQConfig,
+    "huh": HuhConfig,
+    "cvq": CVQConfig,
+    "vqgan_lc": VQGANLCConfig,
+    "dare": DAReConfig,
+    "sqvae": SQVAEConfig,
+    "hqa": HQAConfig,
+    "vqwae": VQWAEConfig,
+    "qinco": QINCoConfig,
 }
 DEFAULT_SYSTEM = "simvq"
 

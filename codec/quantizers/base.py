@@ -84,7 +84,11 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
         """Set the codebook from latents (N, D) that a warmed-up encoder gives (``training.bottleneck_warmup.init``)."""
 
     def moving_buffers(self) -> list[Tensor]:
-        """Floating buffers that a training pass moves; the running average of the weights follows them too."""
+        """Floating buffers that a training pass moves and :meth:`decode` depends on.
+
+        The running average of the weights follows them too; counters and the like, which only training needs, are not
+        among them.
+        """
         return []
 
     def describe(self) -> dict[str, float]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from codec.config import RotationConfig, VQConfig
+from codec.config import CVQConfig, RotationConfig, VQConfig, VQWAEConfig
 from codec.quantizers.base import Coded, Quantizer, straight_through
 from codec.quantizers.codebook import nearest_rows, starting_codes, vq_loss
 
 
-class VQ(Quantizer[VQConfig | RotationConfig]):
+class VQ(Quantizer[VQConfig | RotationConfig | CVQConfig | VQWAEConfig]):
     """The nearest of K learned codes.
 
     Only codes that were chosen move; the others are left behind as the encoder moves, which is how the codebook
@@ -19,7 +19,7 @@ class VQ(Quantizer[VQConfig | RotationConfig]):
     loss = beta * mean((sg[q] - z)^2) + mean((q - sg[z])^2), as in VQGAN; codes start uniform in (-1/K, 1/K).
     """
 
-    def __init__(self, dim: int, config: VQConfig | RotationConfig) -> None:
+    def __init__(self, dim: int, config: VQConfig | RotationConfig | CVQConfig | VQWAEConfig) -> None:
         super().__init__(dim, config)
         self.beta = config.commitment
         bound = 1 / config.codebook_size

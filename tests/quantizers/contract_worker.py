@@ -28,6 +28,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "bsq": {"name": "bsq"},
     "residual": {"name": "residual"},
     "residual_simvq": {"name": "residual_simvq"},
+    "huh": {"name": "huh", "affine_groups": 1},
+    "huh-alternating": {"name": "huh", "affine_groups": 0, "alternate_lr": 2.0},
+    "cvq": {"name": "cvq"},
+    "cvq-closest": {"name": "cvq", "anchor": "closest"},
+    "vqgan_lc": {"name": "vqgan_lc", "codebook_dim": 4},
+    "dare": {"name": "dare", "window": 2},
+    "sqvae": {"name": "sqvae"},
+    "hqa": {"name": "hqa"},
+    "vqwae": {"name": "vqwae"},
+    "qinco": {"name": "qinco", "hidden_dim": 8},
 }
 SYSTEMS = list(SETTINGS)
 

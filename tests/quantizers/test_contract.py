@@ -24,7 +24,10 @@ from codec.quantizers.base import join_digits, split_digits
 ROOT = Path(__file__).parents[2]
 # Where tokens -> latents -> tokens does not hold by definition: stages choose greedily, and a sum of codes may be
 # nearer to another first code; maps out of a narrow space and back into it are no inverses of each other.
-NO_ROUND_TRIP = {"residual", "residual_simvq", "factorized", "fsq", "lfq", "bsq"}
+NO_ROUND_TRIP = {"residual", "residual_simvq", "factorized", "fsq", "lfq", "bsq", "vqgan_lc", "qinco"}
+# Each process draws its own noise: they stay together, and equal one process in distribution only.
+SAMPLED = {"cvq", "sqvae", "hqa"}
+MOVES_ITS_CODES = {"cvq", "cvq-closest"}  # weights that the forward pass changes too, as published
 
 every_system = pytest.mark.parametrize("system", SYSTEMS)
 
@@ -92,12 +95,25 @@ def test_gradients_reach_what_should_learn_and_nothing_else(system: str) -> None
         assert parameter.grad is not None, f"{name}: data-parallel training would wait for it"
         assert bool(parameter.grad.isfinite().all()), name
         assert bool(parameter.grad.any()), f"{name} learns nothing"
-    moving = {tensor.data_ptr() for tensor in quantizer.moving_buffers()}
-    for name, value in quantizer.named_buffers():
-        if value.is_floating_point() and value.data_ptr() not in moving:
-            assert torch.equal(value, before[name]), f"{name} moved, but moving_buffers does not say so"
     for name, parameter in quantizer.named_parameters():
-        assert torch.equal(parameter, before[name]), f"{name} moved without the optimiser"
+        assert system in MOVES_ITS_CODES or torch.equal(parameter, before[name]), f"{name} moved without the optimiser"
+
+
+@every_system
+def test_moving_buffers_are_all_that_the_running_average_needs(system: str) -> None:
+    """The averaged twin gets parameters and moving buffers: with them it is the quantizer itself."""
+    quantizer, twin = make(system), make(system).eval()
+    train_steps(quantizer, latents(3, 4, 8, 10))
+    with torch.no_grad():
+        for ours, theirs in zip(_moving(twin), _moving(quantizer), strict=True):
+            ours.copy_(theirs)
+    latent = latents(2, 8, 40, seed=9)
+    assert torch.equal(twin.encode(latent), quantizer.eval().encode(latent))
+    assert torch.equal(twin.decode(twin.encode(latent)), quantizer.decode(quantizer.encode(latent)))
+
+
+def _moving(quantizer: Quantizer[Any]) -> list[torch.Tensor]:
+    return [*quantizer.parameters(), *quantizer.moving_buffers()]
 
 
 @every_system
@@ -204,7 +220,7 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
     for system in SYSTEMS:
         quantizer = make(system)
         train_steps(quantizer, latents(3, 4, 8, 10))
-        for name, value in state(quantizer).items():
+        for name, value in state(quantizer).items() if system not in SAMPLED else ():
             found = results[0][f"{system}/{name}"]
             torch.testing.assert_close(
                 found, value, rtol=1e-4, atol=1e-5, msg=lambda m, n=f"{system}/{name}": f"{n}: {m}"
@@ -314,6 +330,11 @@ def test_latents_of_another_width(system: str) -> None:
         ({"name": "vq", "bias": True}, "unknown setting quantizer.bias; known here: name, codebook_size, commitment"),
         ({"bais": True}, "unknown setting quantizer.bais; did you mean quantizer.bias?"),
         ({"name": "ema", "decay": 1.5}, "quantizer.decay=1.5: input should be less than 1"),
+        ({"name": "huh", "affine_groups": 3}, "codebook_size=4096 is not divisible by quantizer.affine_groups=3"),
+        ({"name": "fsq", "levels": [8, 5, 5, 5]}, "levels=[8, 5, 5, 5] make 1000 codes; set that"),
+        ({"name": "fsq", "codebook_size": 1000}, "codebook_size=1000: expected a power of two from 4 on"),
+        ({"name": "bsq", "codebook_size": 100}, "try 128"),
+        ({"name": "residual", "codebook_size": 8192}, "such as 91^2 = 8281"),
         ({"codebook_size": 0}, "quantizer.codebook_size=0: input should be greater than 0"),
     ],
 )
