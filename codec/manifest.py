@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,25 +50,32 @@ def read_manifest(path: str | Path) -> list[Utterance]:
         CodecError: unreadable file, or a line that lacks a key or has a wrong type (named by number); no utterances;
             an id that occurs twice.
     """
+    return list(walk_manifest(path))
+
+
+def walk_manifest(path: str | Path) -> Iterator[Utterance]:
+    """:func:`read_manifest` line by line, for manifests of which little is to be kept."""
     path = Path(path)
+    seen: set[str] = set()
     try:
-        # Not splitlines(): a transcript may hold U+2028 and its like, which JSON does not escape.
-        lines = path.read_text(encoding="utf-8").split("\n")
+        # Lines end at \n alone: a transcript may hold U+2028 and its like, which JSON does not escape.
+        with path.open(encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                if not line.strip():
+                    continue
+                utterance = _parse(line, path, number)
+                if utterance.id in seen:
+                    raise CodecError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
+                seen.add(utterance.id)
+                yield utterance
     except OSError as error:
         raise CodecError(
             f"{path}: cannot read the manifest ({error.strerror}); make it with recipes/prepare_libritts.py"
         ) from None
     except UnicodeDecodeError:
         raise CodecError(f"{path}: not a manifest (JSON lines in UTF-8)") from None
-    utterances = [_parse(line, path, number) for number, line in enumerate(lines, 1) if line.strip()]
-    if not utterances:
+    if not seen:
         raise CodecError(f"{path}: the manifest has no utterances; prepare the corpus again")
-    seen: set[str] = set()
-    for utterance in utterances:
-        if utterance.id in seen:
-            raise CodecError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
-        seen.add(utterance.id)
-    return utterances
 
 
 def _parse(line: str, path: Path, number: int) -> Utterance:

@@ -35,6 +35,7 @@ class AudioReader:
     def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, *, counted: bool = True) -> None:
         """``counted``: the number of samples that the file's header tells is meant, and fewer are damage."""
         self._file, self._name, self._counted = file, name, counted
+        self.native_rate = file.samplerate  # Hz, of the file
         self._resampler = Resampler(file.samplerate, sample_rate)
         self.num_samples = resampled_length(file.frames, file.samplerate, sample_rate) if counted else None
         changes = []

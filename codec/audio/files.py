@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,23 +63,27 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
     Raises:
         CodecError: what :func:`info` raises, a ``start`` outside the file, damage, or samples that are not finite.
     """
-    path = Path(path)
-    with opened(path) as file:
-        total = file.frames
-        if not 0 <= start < total:
-            raise CodecError(f"{path}: cannot start at sample {start}; the file has samples 0 to {total - 1}")
-        if num_samples is not None and num_samples <= 0:
-            raise CodecError(f"{path}: cannot read {num_samples} samples; ask for at least one")
-        stop = total if num_samples is None else min(total, start + num_samples)
-        samples = _read_range(file, start, stop)
-        if samples.shape[-1] < stop - start:
-            raise CodecError(
-                f"{path}: ends after {start + samples.shape[-1]} of {total} samples; the file is damaged, get it again"
-            )
-        finite = np.isfinite(samples).all(axis=0)
-        if not finite.all():
-            raise not_finite(str(path), start + int(finite.argmin()))
-        return torch.from_numpy(samples), file.samplerate
+    with opened(Path(path)) as file:
+        return read_segment(file, str(path), start, num_samples), file.samplerate
+
+
+def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_samples: int | None = None) -> Tensor:
+    """:func:`read` for a file that is open already; errors call it ``name``. (C, T)."""
+    total = file.frames
+    if not 0 <= start < total:
+        raise CodecError(f"{name}: cannot start at sample {start}; the file has samples 0 to {total - 1}")
+    if num_samples is not None and num_samples <= 0:
+        raise CodecError(f"{name}: cannot read {num_samples} samples; ask for at least one")
+    stop = total if num_samples is None else min(total, start + num_samples)
+    samples = _read_range(file, name, start, stop)
+    if samples.shape[-1] < stop - start:
+        raise CodecError(
+            f"{name}: ends after {start + samples.shape[-1]} of {total} samples; the file is damaged, get it again"
+        )
+    finite = np.isfinite(samples).all(axis=0)
+    if not finite.all():
+        raise not_finite(name, start + int(finite.argmin()))
+    return torch.from_numpy(samples)
 
 
 def load(path: str | Path, sample_rate: int) -> Tensor:
@@ -123,7 +126,7 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
         writer.write(channels)
 
 
-def _read_range(file: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
+def _read_range(file: soundfile.SoundFile, name: str, start: int, stop: int) -> np.ndarray:
     """Samples ``start`` to ``stop``, (C, T); fewer where the data ends first."""
     first = start
     if file.subtype == "VORBIS":
@@ -140,9 +143,7 @@ def _read_range(file: soundfile.SoundFile, start: int, stop: int) -> np.ndarray:
             blocks.append(block[max(0, start - first) :].T)
             first += len(block)
     except soundfile.LibsndfileError as error:
-        raise CodecError(
-            f"{os.fsdecode(file.name)}: cannot be decoded ({reason_of(error)}); the file is damaged"
-        ) from None
+        raise CodecError(f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged") from None
     if not blocks:
         return np.empty((file.channels, 0), np.float32)
     return np.ascontiguousarray(np.concatenate(blocks, axis=1))

@@ -26,8 +26,8 @@ def decode_dataset(
         CodecError: no such recording, a model that did not make the tokens, or a place that cannot be written.
     """
     from codec import audio
+    from codec.naming import member_key
     from codec.tokenstore import TokenDataset
-    from codec.tokenstore.entry import member_key
 
     if output in (None, STREAM):
         raise CodecError(f"{source}: is a token dataset; give a place for its audio with -o")

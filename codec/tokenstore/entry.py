@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 import torch
@@ -61,13 +60,3 @@ class TokenEntry:
 def token_dtype(codebook_size: int) -> np.dtype[Any]:
     """The smallest common type that holds every token: 2 bytes up to 65,536 codes, else 4."""
     return np.dtype("<u2") if codebook_size <= 1 << 16 else np.dtype("<i4")
-
-
-def member_key(id_: str) -> str:
-    """An id as a name within an archive or folder: no slash, and no dot, at which webdataset would cut it."""
-    return quote(id_, safe="").replace(".", "%2E")
-
-
-def id_of(key: str) -> str:
-    """The inverse of :func:`member_key`."""
-    return unquote(key)

@@ -6,8 +6,9 @@ another number of processes therefore changes nothing: a run is a walk along n.
 
 from __future__ import annotations
 
+import logging
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ import codec.audio as audio_io
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance, read_manifest
+from codec.training.recordings import ManifestRecordings, Recording, Recordings
+
+logger = logging.getLogger(__name__)
 
 
 class CropDataset(Dataset[Tensor]):
@@ -28,24 +32,26 @@ class CropDataset(Dataset[Tensor]):
     crop is repeated.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], sample_rate: int, config: DataConfig, seed: int) -> None:
-        self.utterances = utterances
+    def __init__(
+        self, recordings: Recordings | Sequence[Utterance], sample_rate: int, config: DataConfig, seed: int
+    ) -> None:
+        self.recordings = recordings if isinstance(recordings, Recordings) else ManifestRecordings(recordings)
         self.sample_rate = sample_rate
         self.num_samples = round(config.crop_s * sample_rate)
         self.gain_db = config.gain_db
         self.seed = seed
-        self._order: tuple[int, np.ndarray] = (-1, np.empty(0, np.int64))
+        rates = {rate: count for rate, count in self.recordings.sample_rates().items() if rate != sample_rate}
+        if rates:
+            found = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
+            logger.info("resampled to %d Hz: %s of %d utterances", sample_rate, found, len(self.recordings))
 
     def __getitem__(self, position: int) -> Tensor:
         """(num_samples,) at the model's rate."""
-        epoch, place = divmod(position, len(self.utterances))
-        if self._order[0] != epoch:
-            order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.utterances))
-            self._order = (epoch, order)
+        epoch, place = divmod(position, len(self.recordings))
+        recording = self.recordings.pick(self.seed, epoch, place)
         rng = np.random.default_rng([self.seed, 1, position])
-        crop = read_crop(
-            self.utterances[self._order[1][place]], self.sample_rate, self.num_samples, where=float(rng.random())
-        )
+        where = float(rng.random())
+        crop = read_crop(recording, self.sample_rate, self.num_samples, where, self.recordings.read)
         low, high = self.gain_db
         return crop * 10 ** (rng.uniform(low, high) / 20) if high > low or low else crop
 
@@ -116,21 +122,34 @@ def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: 
     ]
 
 
-def read_crop(utterance: Utterance, sample_rate: int, num_samples: int, where: float) -> Tensor:
-    """Read (num_samples,) at ``sample_rate``; ``where`` in [0, 1) places the crop between start and end."""
+def _read_file(recording: Recording, start: int, num_samples: int) -> tuple[Tensor, int]:
+    return audio_io.read(recording.path, start, num_samples)
+
+
+def read_crop(
+    utterance: Recording,
+    sample_rate: int,
+    num_samples: int,
+    where: float,
+    read: Callable[[Recording, int, int], tuple[Tensor, int]] = _read_file,
+) -> Tensor:
+    """Read (num_samples,) at ``sample_rate``; ``where`` in [0, 1) places the crop between start and end.
+
+    ``read`` gives a segment of a recording, as :func:`codec.audio.read` does of a file.
+    """
     native = -(-num_samples * utterance.sample_rate // sample_rate)  # samples in the file
     spare = max(0, utterance.num_samples - native)
     start = int(where * (spare + 1))
     wanted = min(native, utterance.num_samples)
-    promised = f"the manifest promises {utterance.num_samples} samples at {utterance.sample_rate} Hz"
+    name, index = (utterance.path, "manifest") if isinstance(utterance, Utterance) else (utterance, "shard's index")
+    promised = f"the {index} promises {utterance.num_samples} samples at {utterance.sample_rate} Hz"
     try:
-        channels, rate = audio_io.read(utterance.path, start, wanted)
+        channels, rate = read(utterance, start, wanted)
     except CodecError as error:
         raise CodecError(f"{error} ({promised})") from None
     if rate != utterance.sample_rate or channels.shape[-1] < wanted:
         raise CodecError(
-            f"{utterance.path}: {promised}, the file gave {start + channels.shape[-1]} at {rate} Hz; "
-            "prepare the corpus again"
+            f"{name}: {promised}, the file gave {start + channels.shape[-1]} at {rate} Hz; prepare the corpus again"
         )
     crop = audio_io.resample(audio_io.to_mono(channels), rate, sample_rate)
     repeats = -(-num_samples // crop.shape[-1])

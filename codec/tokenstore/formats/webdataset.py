@@ -16,7 +16,8 @@ import numpy as np
 
 from codec.errors import CodecError
 from codec.files import replacing
-from codec.tokenstore.entry import TokenEntry, id_of, member_key, token_dtype
+from codec.naming import id_of, member_key
+from codec.tokenstore.entry import TokenEntry, token_dtype
 from codec.tokenstore.formats.base import Format, ShardReader, reading
 from codec.tokenstore.index import Model
 

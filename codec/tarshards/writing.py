@@ -1,0 +1,312 @@
+"""Making shards: recordings as FLAC or Opus, one after the other into tar files of a bounded size.
+
+A shard is whole or not there. A record of each finished one says which utterances it took, so that a killed run, or one
+that met a full disk, goes on behind the last of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import shutil
+import tarfile
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+
+from codec.audio.blocks import opened, reading, reason_of
+from codec.audio.resampling import resampled_length
+from codec.errors import CodecError
+from codec.files import replacing, write_text
+from codec.manifest import Utterance
+from codec.naming import member_key
+from codec.tarshards.index import INDEX_FILE, SIDE_SUFFIX
+
+PROGRESS = ".progress"  # folder of a record for each finished shard
+SETTINGS = "settings.json"
+VERSION = 1
+OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)  # Hz
+_CODINGS = {"flac": ("PCM_16", "FLAC"), "opus": ("OPUS", "OGG")}  # as libsndfile calls them
+_AHEAD = 4  # recordings in work for each thread
+
+Progress = Callable[[float], None]  # seconds of speech that are written now
+Encoded = tuple[bytes, Utterance] | CodecError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How shards are made."""
+
+    format: str = "flac"
+    shard_mb: float = 500.0
+    prefix: str = "train"
+    seed: int | None = 0  # of the order; None: as in the manifests
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The record of a shard."""
+
+    file: str
+    utterances: int
+    hours: float
+    num_bytes: int
+    stop: int  # place, in the order of writing, of the first utterance behind it
+    failed: list[dict[str, str]]  # id and reason of what could not be read
+
+
+def write_shards(
+    utterances: Sequence[Utterance],
+    folder: str | Path,
+    options: Options,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> list[Finished]:
+    """Write ``PREFIX-000000.tar`` and so on, a ``.jsonl`` beside each, and ``index.json``.
+
+    Audio is mixed down to one channel and stored with 16 bits at its own rate (Opus: at the next rate that it knows); a
+    FLAC file of one channel is copied as it is.
+
+    Args:
+        utterances: of all manifests.
+        folder: of the shards; what an earlier run of the same settings finished is kept.
+        options: see :class:`Options`.
+        overwrite: drop what ``folder`` holds.
+        progress: called after every recording.
+
+    Raises:
+        CodecError: no utterances, one id twice, a folder with other shards, an unknown format, or a place that cannot
+            be written (what is finished stays). A recording that cannot be read is no error, but is in ``failed``.
+    """
+    folder = Path(folder)
+    _check(utterances, options)
+    _open(folder, _settings(utterances, options), options, overwrite)
+    finished = _finished(folder, options)
+    places = np.arange(len(utterances))
+    if options.seed is not None:
+        places = np.random.default_rng(options.seed).permutation(len(utterances))
+    start = finished[-1].stop if finished else 0
+    with ThreadPoolExecutor(options.threads) as pool:
+        encoded = _encoded([utterances[place] for place in places[start:]], options, pool)
+        while start < len(utterances):
+            path = folder / f"{options.prefix}-{len(finished):06d}.tar"
+            done = _write_shard(path, encoded, utterances, places, start, options, progress)
+            write_text(folder / PROGRESS / f"{path.name}.json", json.dumps(asdict(done), ensure_ascii=False) + "\n")
+            finished.append(done)
+            start = done.stop
+    _write_index(folder, finished, options)
+    return finished
+
+
+def _write_shard(
+    path: Path,
+    encoded: Iterator[Encoded],
+    utterances: Sequence[Utterance],
+    places: np.ndarray,
+    start: int,
+    options: Options,
+    progress: Progress | None,
+) -> Finished:
+    lines: list[str] = []
+    failed: list[dict[str, str]] = []
+    hours, stop = 0.0, start
+    with replacing(path) as temporary:
+        with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
+            for outcome in encoded:
+                item = utterances[places[stop]]
+                stop += 1
+                if isinstance(outcome, CodecError):
+                    failed.append({"id": item.id, "reason": str(outcome)})
+                else:
+                    content, stored = outcome
+                    lines.append(_add(archive, stored, content, options.format))
+                    hours += stored.duration_s / 3600
+                if progress:
+                    progress(item.duration_s)
+                if archive.offset >= options.shard_mb * 1e6:
+                    break
+        num_bytes = temporary.stat().st_size
+        # First what lies beside it: a shard that is there is complete.
+        write_text(path.with_suffix(SIDE_SUFFIX), "".join(lines))
+    return Finished(path.name, len(lines), hours, num_bytes, stop, failed)
+
+
+def _add(archive: tarfile.TarFile, item: Utterance, content: bytes, suffix: str) -> str:
+    """Append a recording; returns its line for the file beside the shard."""
+    facts: dict[str, Any] = {
+        "id": item.id,
+        "num_samples": item.num_samples,
+        "sample_rate": item.sample_rate,
+        "speaker": item.speaker,
+        "split": item.split,
+    }
+    if item.text is not None:
+        facts["text"] = item.text
+    key = member_key(item.id)
+    offset = 0
+    for name, data in ((f"{key}.json", json.dumps(facts, ensure_ascii=False).encode()), (f"{key}.{suffix}", content)):
+        member = tarfile.TarInfo(name)  # without time and owner: the same recordings are the same bytes
+        member.size, member.mode = len(data), 0o644
+        archive.addfile(member, io.BytesIO(data))
+        offset = archive.offset - -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return json.dumps({**facts, "offset": offset, "size": len(content)}, ensure_ascii=False) + "\n"
+
+
+# -- one recording ----------------------------------------------------------------------------------------------------
+
+
+def _encoded(items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor) -> Iterator[Encoded]:
+    """In order, some in work ahead of what is asked for."""
+    waiting: deque[Future[Encoded]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(encode_recording, item, options.format))
+            if len(waiting) >= _AHEAD * options.threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def encode_recording(item: Utterance, format_name: str) -> Encoded:
+    """A recording as bytes of FLAC or Opus, with its facts as stored; or why not."""
+    try:
+        if format_name == "flac" and (copied := _as_it_is(item)) is not None:
+            return copied, item
+        rate = item.sample_rate
+        if format_name == "opus" and rate not in OPUS_RATES:
+            rate = next((known for known in OPUS_RATES if known >= rate), OPUS_RATES[-1])
+        stored = replace(item, num_samples=resampled_length(item.num_samples, item.sample_rate, rate), sample_rate=rate)
+        buffer = io.BytesIO()
+        coding, container = _CODINGS[format_name]
+        with (
+            reading(item.path, rate) as reader,
+            soundfile.SoundFile(buffer, "w", rate, 1, coding, format=container) as file,
+        ):
+            if reader.native_rate != item.sample_rate:
+                raise CodecError(_broken_promise(item, f"has {reader.native_rate} Hz"))
+            for block in reader.blocks():
+                file.write(block.clamp(-1.0, 1.0).numpy())
+        content = buffer.getvalue()
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            if file.frames != stored.num_samples:
+                raise CodecError(_broken_promise(item, f"gave {file.frames} of {stored.num_samples} at {rate} Hz"))
+        return content, stored
+    except CodecError as error:
+        return error
+    except soundfile.LibsndfileError as error:
+        return CodecError(f"{item.path}: cannot be stored as {format_name} ({reason_of(error)})")
+
+
+def _as_it_is(item: Utterance) -> bytes | None:
+    """The bytes of a file that is what a shard holds already."""
+    with opened(item.path) as file:
+        if file.format != "FLAC" or file.channels != 1:
+            return None
+        if (file.frames, file.samplerate) != (item.num_samples, item.sample_rate):
+            raise CodecError(_broken_promise(item, f"has {file.frames} at {file.samplerate} Hz"))
+    try:
+        return item.path.read_bytes()
+    except OSError as error:
+        raise CodecError(f"{item.path}: cannot be read ({error.strerror})") from None
+
+
+def _broken_promise(item: Utterance, found: str) -> str:
+    return (
+        f"{item.path}: the manifest promises {item.num_samples} samples at {item.sample_rate} Hz, the file {found}; "
+        "prepare the corpus again"
+    )
+
+
+# -- what a folder holds ----------------------------------------------------------------------------------------------
+
+
+def _check(utterances: Sequence[Utterance], options: Options) -> None:
+    if options.format not in _CODINGS:
+        raise CodecError(f"format {options.format!r} is not known; formats are {', '.join(_CODINGS)}")
+    if not utterances:
+        raise CodecError("no utterances to store; give a manifest that has some")
+    seen: set[str] = set()
+    for item in utterances:
+        if item.id in seen:
+            raise CodecError(f"id {item.id!r} occurs in two manifests; give them folders of their own")
+        seen.add(item.id)
+
+
+def _settings(utterances: Sequence[Utterance], options: Options) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    for item in utterances:
+        facts = (item.id, item.num_samples, item.sample_rate, item.text, item.speaker, item.split)
+        digest.update(json.dumps(facts).encode())
+    kept = {name: value for name, value in asdict(options).items() if name != "threads"}
+    return {**kept, "manifests": f"{len(utterances)} utterances {digest.hexdigest()[:16]}"}
+
+
+def _open(folder: Path, settings: dict[str, Any], options: Options, overwrite: bool) -> None:
+    place = folder / PROGRESS / SETTINGS
+    if overwrite and place.is_file():
+        prefix = json.loads(place.read_text(encoding="utf-8"))["prefix"]
+        for path in (*folder.glob(f"{prefix}-*.tar"), *folder.glob(f"{prefix}-*{SIDE_SUFFIX}")):
+            path.unlink()
+        shutil.rmtree(folder / PROGRESS)
+        (folder / INDEX_FILE).unlink(missing_ok=True)
+    if place.is_file():
+        before = json.loads(place.read_text(encoding="utf-8"))
+        for key, value in settings.items():
+            if before.get(key) != value:
+                raise CodecError(
+                    f"{folder}: holds shards of {key}={before.get(key)!r}, not {value!r}; "
+                    "give another folder, or --overwrite"
+                )
+    elif folder.is_dir() and any(folder.glob("*.tar")):
+        raise CodecError(f"{folder}: holds tar files that this program did not make; give another folder")
+    else:
+        write_text(place, json.dumps(settings, indent=1) + "\n")
+    for left in (*folder.glob(".*.part*"), *(folder / PROGRESS).glob(".*.part*")):  # by a killed run
+        left.unlink()
+
+
+def _finished(folder: Path, options: Options) -> list[Finished]:
+    """Records of the shards that are there, up to the first that is not, or that lacks recordings."""
+    found: list[Finished] = []
+    while True:
+        name = f"{options.prefix}-{len(found):06d}.tar"
+        try:
+            done = Finished(**json.loads((folder / PROGRESS / f"{name}.json").read_text(encoding="utf-8")))
+            if done.failed or (folder / name).stat().st_size != done.num_bytes:
+                return found
+        except (OSError, ValueError, TypeError):
+            return found
+        found.append(done)
+
+
+def _write_index(folder: Path, finished: Sequence[Finished], options: Options) -> None:
+    names = {shard.file for shard in finished}
+    for path in folder.glob(f"{options.prefix}-*.tar"):
+        if path.name not in names:  # of a run that needed more shards, because a recording has been mended since
+            path.unlink()
+            path.with_suffix(SIDE_SUFFIX).unlink(missing_ok=True)
+    entry = {
+        "version": VERSION,
+        "format": options.format,
+        "utterances": sum(shard.utterances for shard in finished),
+        "hours": round(sum(shard.hours for shard in finished), 4),
+        "num_bytes": sum(shard.num_bytes for shard in finished),
+        "shards": [
+            {"file": shard.file, "utterances": shard.utterances, "hours": shard.hours, "num_bytes": shard.num_bytes}
+            for shard in finished
+        ],
+        "failed": [failure for shard in finished for failure in shard.failed],
+    }
+    write_text(folder / INDEX_FILE, json.dumps(entry, indent=1, ensure_ascii=False) + "\n")
