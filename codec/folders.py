@@ -28,6 +28,28 @@ class Plan(NamedTuple):
     unreadable: list[str]  # folders that could not be listed, and why; one line each
 
 
+def by_length(tasks: Sequence[Task], durations_s: Sequence[float], batch_s: float) -> list[list[Task]]:
+    """Tasks whose recordings may go through a model together: neighbours in length, so that little is padded.
+
+    Args:
+        tasks: in any order.
+        durations_s: of each recording; infinite where it is not known, which stays alone.
+        batch_s: most seconds of a group, padding included. A longer recording is a group of its own.
+
+    Returns:
+        Groups, the longest recordings first.
+    """
+    groups: list[list[Task]] = []
+    longest_s = 0.0
+    for duration_s, task in sorted(zip(durations_s, tasks, strict=True), reverse=True):
+        if groups and (len(groups[-1]) + 1) * longest_s <= batch_s:
+            groups[-1].append(task)
+        else:
+            groups.append([task])
+            longest_s = duration_s
+    return groups
+
+
 def plan_encoding(folder: Path, output: Path) -> Plan:
     """``x/a.wav`` -> ``x/a.wav.svq``: the whole name is kept, so that ``a.wav`` and ``a.flac`` do not collide.
 

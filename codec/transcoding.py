@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
+from codec import audio as audio_io
 from codec.audio.blocks import AudioReader, reading, writing
-from codec.bitstream import Condition, Header, TokenReader, TokenWriter, reading_tokens
+from codec.bitstream import Condition, Header, TokenReader, TokenWriter, read_tokens, reading_tokens
 from codec.errors import CodecError
 from codec.files import writing_bytes
-from codec.model import Codec
+from codec.folders import Task
+from codec.model import Codec, Tokens
 from codec.streaming import DEFAULT_WINDOWS, Windows, decode_chunks, encode_chunks
 
 logger = logging.getLogger(__name__)
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 
 class Transcoded(NamedTuple):
@@ -28,6 +33,9 @@ class Transcoded(NamedTuple):
     duration_s: float
     tokens: int
     num_bytes: int  # of the token file
+
+
+Outcome = Transcoded | CodecError  # of one file among others
 
 
 class Transcoder:
@@ -67,6 +75,41 @@ class Transcoder:
         writer.finish(num_samples)
         return Transcoded(num_samples / codec.sample_rate, writer.num_frames, writer.num_bytes)
 
+    def encode_files(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Encode whole recordings together; each file is what :meth:`encode_file` makes of it.
+
+        Returns:
+            What went through, or why it did not, for each task.
+        """
+        loaded = [_attempt(audio_io.load, task.source, self.codec.sample_rate) for task in tasks]
+        recordings = [recording for recording in loaded if isinstance(recording, Tensor)]
+        if not recordings:
+            return [recording for recording in loaded if isinstance(recording, CodecError)]
+        padded = torch.nn.utils.rnn.pad_sequence(recordings, batch_first=True)
+        tokens = self.codec.encode(padded, lengths=torch.tensor([len(recording) for recording in recordings]))
+        rows = iter(tokens.tokens.cpu())
+        return [
+            recording
+            if isinstance(recording, CodecError)
+            else _attempt(self._write_tokens, next(rows), len(recording), task.output)
+            for task, recording in zip(tasks, loaded, strict=True)
+        ]
+
+    def _write_tokens(self, tokens: Tensor, num_samples: int, output: Path) -> Transcoded:
+        """Write the first of ``tokens`` (F,), those of ``num_samples``."""
+        codec = self.codec
+        header = Header(self.fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, num_samples)
+        with writing_bytes(output) as file:
+            writer = TokenWriter(file, header)
+            writer.write(tokens[: -(-num_samples // codec.hop_length)].numpy())
+            writer.finish(num_samples)
+        return Transcoded(num_samples / codec.sample_rate, writer.num_frames, writer.num_bytes)
+
+    def encoding_durations_s(self, tasks: Sequence[Task]) -> list[float]:
+        """Lengths by the headers of audio files; infinite where that cannot be read."""
+        infos = [_attempt(audio_io.info, task.source) for task in tasks]
+        return [math.inf if isinstance(info, CodecError) else info.duration_s for info in infos]
+
     # -- decoding -----------------------------------------------------------------------------------------------------
 
     def decode_file(self, source: Path, output: Path, *, partial: bool = False) -> Transcoded:
@@ -84,6 +127,52 @@ class Transcoder:
         check_tokens(source, partial=partial)
         with reading_tokens(source) as reader, writing(output, self.codec.sample_rate) as writer:
             return self.decode(reader, writer.write, partial=partial)
+
+    def decode_files(self, tasks: Sequence[Task], *, partial: bool = False) -> list[Outcome]:
+        """Decode recordings together; the audio is that of :meth:`decode_file` up to rounding.
+
+        What is damaged, or longer than one window, goes through by itself.
+
+        Returns:
+            What went through, or why it did not, for each task.
+        """
+        files = [_attempt(read_tokens, task.source) for task in tasks]
+        window = self.windows.sizes(self.codec)[0]
+        together = [
+            file
+            for file in files
+            if not isinstance(file, CodecError)
+            and file.is_whole
+            and 0 < len(file.tokens) <= window
+            and file.header.fingerprint == self.fingerprint
+        ]
+        if len(together) < 2:
+            return [_attempt(self.decode_file, *task, partial=partial) for task in tasks]
+        ids = torch.nn.utils.rnn.pad_sequence([torch.from_numpy(file.tokens) for file in together], batch_first=True)
+        lengths = [file.num_samples or 0 for file in together]  # a whole file of frames has samples
+        rows = iter(zip(self.codec.decode(Tokens(ids, torch.tensor(lengths))).cpu(), lengths, strict=True))
+        outcomes: list[Outcome] = []
+        for task, file in zip(tasks, files, strict=True):
+            if any(file is other for other in together):
+                waveform, num_samples = next(rows)
+                written = _attempt(audio_io.write, task.output, waveform[:, :num_samples], self.codec.sample_rate)
+                facts = Transcoded(
+                    num_samples / self.codec.sample_rate, -(-num_samples // self.codec.hop_length), _size(task.source)
+                )
+                outcomes.append(written if isinstance(written, CodecError) else facts)
+            else:
+                outcomes.append(_attempt(self.decode_file, *task, partial=partial))
+        return outcomes
+
+    def decoding_durations_s(self, tasks: Sequence[Task]) -> list[float]:
+        """Lengths by the headers of token files; infinite where that cannot be read or is not told."""
+
+        def duration_s(source: Path) -> float:
+            with reading_tokens(source) as reader:
+                return math.inf if reader.num_samples is None else reader.num_samples / reader.header.sample_rate
+
+        lengths = [_attempt(duration_s, task.source) for task in tasks]
+        return [math.inf if isinstance(length, CodecError) else length for length in lengths]
 
     def decode(self, reader: TokenReader, write: Callable[[Tensor], None], *, partial: bool = False) -> Transcoded:
         """Decode an open token file, from start to end; ``write`` gets the audio (T,) piece by piece.
@@ -121,6 +210,21 @@ class Transcoder:
                 missing = len(audio) if reader.num_samples is None else reader.num_samples - given
                 yield audio[:missing].cpu()
                 given += len(audio)
+
+
+def _attempt(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Result | CodecError:
+    """What ``work`` gives, or the mistake that it found."""
+    try:
+        return work(*args, **kwargs)
+    except CodecError as error:
+        return error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # taken away since it was read
+        return 0
 
 
 def check_tokens(source: Path, *, partial: bool = False) -> None:

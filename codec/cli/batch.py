@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from codec.cli.console import console, say, summary, working
 from codec.errors import CodecError
-from codec.folders import Plan, Task
+from codec.folders import Plan, Task, by_length
 
 if TYPE_CHECKING:
-    from codec.transcoding import Transcoded, Transcoder
+    from codec.transcoding import Outcome, Transcoded, Transcoder
 
-Work = Callable[[Path, Path], "Transcoded"]
+Work = Callable[[Path, Path], "Transcoded"]  # source, output
+
+
+class Together(NamedTuple):
+    """How many files go through a model at once."""
+
+    batch_s: float  # seconds of audio of a group, padding included
+    work: Callable[[Sequence[Task]], list[Outcome]]
+    durations_s: Callable[[Sequence[Task]], list[float]]
 
 
 def load_transcoder(model: str, device: str) -> Transcoder:
@@ -36,10 +44,20 @@ def load_transcoder(model: str, device: str) -> Transcoder:
         return Transcoder(Codec.from_pretrained(model, device), model)
 
 
-def run_batch(plan: Plan, output: Path, work: Work, *, jobs: int, force: bool) -> None:
+def run_batch(
+    plan: Plan, output: Path, work: Work, *, jobs: int, force: bool, together: Together | None = None
+) -> None:
     """Do every task of a plan, and print a summary on stdout. What fails is reported on stderr.
 
     Outputs that are there already are kept, unless ``force``.
+
+    Args:
+        plan: what to do.
+        output: the folder, for the summary.
+        work: does one task.
+        jobs: tasks, or groups of them, at a time.
+        force: replace what is there.
+        together: does a group of tasks. None: each task is done by itself.
 
     Raises:
         typer.Exit: code 2 at the end, if anything failed.
@@ -48,9 +66,12 @@ def run_batch(plan: Plan, output: Path, work: Work, *, jobs: int, force: bool) -
     for line in plan.unreadable:
         say("error", line, "bold red")
     tasks = [task for task in plan.tasks if force or not os.path.lexists(task.output)]
+    groups = [[task] for task in tasks]
+    if together:
+        groups = by_length(tasks, together.durations_s(tasks), together.batch_s)
     failed, done = len(plan.unreadable), []
     with _bar(len(tasks)) as advance:
-        for outcome in _outcomes(tasks, work, jobs):
+        for outcome in _outcomes(groups, work, together, jobs):
             if isinstance(outcome, CodecError):
                 failed += 1
                 say("error", str(outcome), "bold red")
@@ -69,15 +90,18 @@ def run_batch(plan: Plan, output: Path, work: Work, *, jobs: int, force: bool) -
         raise typer.Exit(2)
 
 
-def _outcomes(tasks: list[Task], work: Work, jobs: int) -> Iterator[Transcoded | CodecError]:
-    def attempt(task: Task) -> Transcoded | CodecError:
+def _outcomes(groups: list[list[Task]], work: Work, together: Together | None, jobs: int) -> Iterator[Outcome]:
+    def attempt(group: list[Task]) -> list[Outcome]:
+        if together and len(group) > 1:
+            return together.work(group)
         try:
-            return work(task.source, task.output)
-        except CodecError as error:
-            return error
+            return [work(*task) for task in group]
+        except CodecError as error:  # a group is one task here
+            return [error]
 
     if jobs == 1:  # in this thread, where Ctrl-C is heard at once
-        yield from map(attempt, tasks)
+        for group in groups:
+            yield from attempt(group)
         return
     import torch
 
@@ -85,8 +109,8 @@ def _outcomes(tasks: list[Task], work: Work, jobs: int) -> Iterator[Transcoded |
     cores = max(1, torch.get_num_threads() // jobs)
     with ThreadPoolExecutor(jobs, initializer=torch.set_num_threads, initargs=(cores,)) as pool:
         try:
-            for future in as_completed([pool.submit(attempt, task) for task in tasks]):
-                yield future.result()
+            for future in as_completed([pool.submit(attempt, group) for group in groups]):
+                yield from future.result()
         finally:
             pool.shutdown(cancel_futures=True)  # after Ctrl-C or an error of ours: what has begun is finished
 

@@ -22,6 +22,15 @@ Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of th
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: - where IN is -]")]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Files at a time, where IN is a folder.")]
+Batch = Annotated[
+    float,
+    typer.Option(
+        "--batch",
+        min=0,
+        metavar="SECONDS",
+        help="Of audio that go through the model together, where IN is a folder; 0: one file at a time.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 

@@ -26,6 +26,7 @@ def decode(
     output: console.Output = None,
     device: console.Device = "auto",
     jobs: console.Jobs = 1,
+    batch: console.Batch = 0.0,
     force: console.Force = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
@@ -38,7 +39,7 @@ def decode(
     token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file.
     """
     from codec import audio
-    from codec.cli.batch import load_transcoder, run_batch
+    from codec.cli.batch import Together, load_transcoder, run_batch
     from codec.cli.dataset import decode_dataset
     from codec.folders import plan_decoding
     from codec.tokenstore.index import is_token_dataset
@@ -53,8 +54,15 @@ def decode(
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
         plan = plan_decoding(source, target)
-        work = bind(load_transcoder(model, device).decode_file, partial=partial)
-        run_batch(plan, target, work, jobs=jobs, force=force)
+        transcoder = load_transcoder(model, device)
+        together = (
+            Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
+            if batch
+            else None
+        )
+        run_batch(
+            plan, target, bind(transcoder.decode_file, partial=partial), jobs=jobs, force=force, together=together
+        )
         return
     if target != STREAM:
         audio.output_format(target)

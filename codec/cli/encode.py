@@ -23,6 +23,7 @@ def encode(
     output: console.Output = None,
     device: console.Device = "auto",
     jobs: console.Jobs = 1,
+    batch: console.Batch = 0.0,
     force: console.Force = False,
 ) -> None:
     """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled.
@@ -31,14 +32,16 @@ def encode(
     """
     from codec import audio
     from codec.bitstream import SUFFIX
-    from codec.cli.batch import load_transcoder, run_batch
+    from codec.cli.batch import Together, load_transcoder, run_batch
     from codec.folders import plan_encoding
 
     target = console.output_of(source, output)
     # What is wrong with the names shows before the model is loaded.
     if source.is_dir():
         plan = plan_encoding(source, target)
-        run_batch(plan, target, load_transcoder(model, device).encode_file, jobs=jobs, force=force)
+        transcoder = load_transcoder(model, device)
+        together = Together(batch, transcoder.encode_files, transcoder.encoding_durations_s) if batch else None
+        run_batch(plan, target, transcoder.encode_file, jobs=jobs, force=force, together=together)
         return
     if target != STREAM:
         console.check_output(target, force, (SUFFIX,))

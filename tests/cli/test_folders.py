@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from codec import Codec
 from codec.audio import info, load
 from codec.bitstream import read_tokens
+from codec.folders import Task, by_length
 
 NAMES = ("a.wav", "a.flac", 'deep/er/it\'s "this" one.ogg', "deep/größe 語.wav", "deep/[red]&$(x);.WAV")
 
@@ -163,3 +165,40 @@ def test_mistakes(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -
         (tmp_path / "tokens" / name).touch()
     refused("decode", tmp_path / "tokens", "-o", tmp_path / "x", ("a.wav.svq and", "a.svq would both become"))
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_batches_are_what_single_files_are(
+    cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path, jobs: int
+) -> None:
+    (recordings / "broken.wav").write_text("no audio")
+    broken_inside = np.zeros(9_001, np.float32)
+    broken_inside[5] = np.nan
+    soundfile.write(recordings / "nan.wav", broken_inside, 24_000, subtype="FLOAT")
+    model = ("--model", tiny_model_dir, "--device", "cpu")
+    assert "5 files" in cli("encode", recordings, "-o", tmp_path / "single", *model).out
+    outcome = cli("encode", recordings, "-o", tmp_path / "together", *model, "--batch", 1.2, "--jobs", jobs)
+    assert outcome.code == 2 and "5 files" in outcome.out and outcome.out.endswith("; 2 failed\n")
+    assert "broken.wav" in outcome.err and "sample 5 is NaN" in outcome.err
+    assert files(tmp_path / "together") == files(tmp_path / "single")
+    for name in NAMES:
+        svq = (tmp_path / folder / f"{name}.svq" for folder in ("single", "together"))
+        assert len({path.read_bytes() for path in svq}) == 1
+
+    damaged = tmp_path / "together" / "a.wav.svq"
+    damaged.write_bytes(damaged.read_bytes()[:-30])
+    assert "5 files" in cli("decode", tmp_path / "single", "-o", tmp_path / "one", *model).out
+    outcome = cli("decode", tmp_path / "together", "-o", tmp_path / "many", *model, "--batch", 60, "--jobs", jobs)
+    assert outcome.code == 2 and "4 files" in outcome.out and "it ends early" in outcome.err
+    for path in (tmp_path / "many").rglob("*.*"):
+        expected = load(tmp_path / "one" / path.relative_to(tmp_path / "many"), 24_000)
+        np.testing.assert_allclose(load(path, 24_000), expected, rtol=0, atol=1e-4)
+        assert expected.abs().max() > 0.001
+
+
+def test_groups_are_neighbours_in_length() -> None:
+    tasks = [Task(Path(f"{n}.wav"), Path(f"{n}.svq")) for n in range(7)]
+    durations_s = [1.0, 9.0, math.inf, 2.0, 1.5, 30.0, 2.0]
+    groups = [[task.source.stem for task in group] for group in by_length(tasks, durations_s, 6.0)]
+    assert groups == [["2"], ["5"], ["1"], ["6", "3", "4"], ["0"]]
+    assert by_length([], [], 6.0) == []
