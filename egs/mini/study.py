@@ -11,12 +11,13 @@ does not depend on what else the machine does.
 
 from __future__ import annotations
 
-import os
-import subprocess
+import multiprocessing
+import runpy
 import sys
 from pathlib import Path
 from typing import Annotated
 
+import torch
 import typer
 from pydantic import Field
 
@@ -24,6 +25,8 @@ from codec.cli import run
 from codec.config import Settings, build
 from codec.config.loading import read_yaml
 from codec.errors import CodecError
+from codec.evaluation import METRICS as _METRICS  # noqa: F401 - loaded before the runs fork
+from codec.training.trainer import Trainer as _Trainer  # noqa: F401 - likewise
 
 CONF = Path("egs/mini/conf/study")
 OUT = Path("exp/study")
@@ -93,11 +96,19 @@ def train(row: Row, seed: str, folder: Path, extra: list[str]) -> None:
     _run("recipes/train.py", "--config", CONF / row.config, *resume, *settings)
 
 
-def _run(*command: object) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, *map(str, command)], env=environment, check=False)
-    if done.returncode:
-        raise CodecError(f"{command[0]} ended with exit code {done.returncode}; what was finished is kept")
+def _run(script: str, *arguments: object) -> None:
+    """A recipe in a process of its own, forked from this one so that the libraries are loaded once for all runs."""
+    process = multiprocessing.get_context("fork").Process(target=_recipe, args=(script, [str(a) for a in arguments]))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise CodecError(f"{script} ended with exit code {process.exitcode}; what was finished is kept")
+
+
+def _recipe(script: str, arguments: list[str]) -> None:
+    sys.argv = [script, *arguments]
+    torch.set_num_threads(1)
+    runpy.run_path(script, run_name="__main__")
 
 
 if __name__ == "__main__":
