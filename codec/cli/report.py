@@ -51,15 +51,11 @@ def report(
     check_folder(output)
     utterances = read_manifest(manifest) if manifest is not None else []
     found = Runs.read(runs)
-    table = build_table(
-        found,
-        average=Average(average),
-        quoted=quoted,
-        values=[name.strip() for name in values.split(",") if name.strip()] if values is not None else None,
-        against=None if against is None else found.named(against),
-    )
-    write_table(output, table)
-    with working("sounds and pictures"):
+    base = None if against is None else found.named(against)
+    chosen = [name.strip() for name in values.split(",") if name.strip()] if values is not None else None
+    with working("setting systems together"):
+        table = build_table(found, average=Average(average), quoted=quoted, values=chosen, against=base)
+        write_table(output, table)
         size = write_page(output, table, found, utterances, sound_bytes=round(sound_mb * 1e6))
     _show(table)
     for note in table.notes:

@@ -171,8 +171,9 @@ def build_table(
         CodecError: an unknown test set or value (the nearest is suggested).
     """
     first = next(iter(runs.evaluations.values()))
-    rows_quoted = _quoted_rows(quoted, first.summary["test_set"])
     columns = _columns(runs, values)
+    published = _quoted_rows(quoted, first.summary["test_set"])
+    rows_quoted = [row for row in published if row.scores.keys() & columns.keys()]
     rows = [_scored_row(name, evaluation, columns, average) for name, evaluation in runs.evaluations.items()]
     rows += [
         Row(name, "not available", {value: Cell(missing="not available") for value in columns}, note=reason)

@@ -225,6 +225,7 @@ def test_the_test_set_chooses_its_published_rows(values: list[float], tmp_path: 
 
 def test_columns_are_chosen_by_name(two: list[Path]) -> None:
     runs = Runs.read(two)
+    assert len(build_table(runs, values=["peak"]).rows) == 2  # nothing is published of it
     assert list(build_table(runs, values=["stoi", "peak", "stoi"]).columns) == ["stoi", "peak"]
     with pytest.raises(CodecError, match="unknown value 'peek'; did you mean peak"):
         build_table(runs, values=["peek"])
