@@ -216,7 +216,8 @@ def test_published_rows_have_a_source_and_values_that_we_compute() -> None:
 
 
 def test_the_test_set_chooses_its_published_rows(values: list[float], tmp_path: Path) -> None:
-    runs = Runs.read([result_folder(tmp_path / "a", scored(values), set_name="test-other")])
+    folder = result_folder(tmp_path / "a", scored(values, stoi=0.5), metrics=[StoiLike()], set_name="test-other")
+    runs = Runs.read([folder])
     assert {row.test_set for row in build_table(runs).rows if row.kind == "quoted"} == {"LibriTTS test-other"}
     assert len(build_table(runs, quoted="none").rows) == 1
     with pytest.raises(CodecError, match="known are test-clean, test-other and none"):
