@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from codec.config import SimVQConfig
 from codec.quantizers.base import Coded, Quantizer, straight_through
 from codec.quantizers.codebook import KMEANS_ITERATIONS, covariance_root, finite_latents, vq_loss
-from codec.quantizers.kmeans import kmeans
 from codec.quantizers.kept import Kept
+from codec.quantizers.kmeans import kmeans
 from codec.quantizers.search import CodeSearch, LinearCodes, full_float32
 from codec.quantizers.stablevq import RegionLoss, dynamic_gradient
 
@@ -52,7 +52,7 @@ class SimVQ(Quantizer[SimVQConfig]):
             None if config.region is None else RegionLoss(self.codebook_size, config.region, config.region_window)
         )
         self._table: Kept[Tensor] = Kept()
-        self._search = CodeSearch()
+        self._search = CodeSearch(config.search_chunk)
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
@@ -82,7 +82,8 @@ class SimVQ(Quantizer[SimVQConfig]):
         """C W^T + b, (K, D) float32, without gradient; kept while in eval mode."""
         if self.training:  # the weights change at every step: nothing to keep
             return self._project()
-        trained, frozen = list(self.projection.parameters()), [self.codebook]
+        trained: list[Tensor] = list(self.projection.parameters())
+        frozen = [self.codebook]
         if self.codebook.requires_grad:
             trained, frozen = [*trained, self.codebook], []
         return self._table.get(trained, frozen, self._project)

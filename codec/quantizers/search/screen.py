@@ -1,0 +1,231 @@
+"""A cheap view of the codes whose errors are known: what rules out all but a few of them.
+
+Scores are s_k = |c_k|^2 / 2 - z.c_k with z and c_k less the center; the nearest code has the least. A screen holds
+approximate codes a_k in bfloat16 where the processor multiplies them fast (else float32) and says how far off they can
+be, so that a score made of them bounds the true one from both sides (:class:`codec.quantizers.search.exact.Bounds`).
+
+Where W has few strong directions the screen holds only those (``basis``): what the others can add to z.c_k is at most
+the product of what is left of both norms (Cauchy-Schwarz).
+
+Rounding is bounded for the worst case (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1), not
+for the usual one: what is ruled out cannot be the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.quantizers.search.codes import CHUNK, LinearCodes
+from codec.quantizers.search.plain import full_float32
+
+BLOCK = 64  # codes of which only the least score is looked at first
+PARTS = 3  # numbers of low precision that stand for one of float32
+COLUMNS = 32  # widths are multiples of it: what matrix units take at once
+HALF_ULP = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
+NORM_SLACK = 1 + 2.0**-12  # adding up squares in float32 loses less
+
+
+class ScreenChunk(NamedTuple):
+    """Some codes in a row, K padded to a multiple of BLOCK with codes infinitely far away."""
+
+    rows: Tensor  # (k, width): a_k | |c_k|^2 / 2 in PARTS | 1 in PARTS | 0
+    error: Tensor  # () float64, at least |a_k - the part of c_k in the basis|
+    reach: Tensor  # () float64, at least |a_k|
+    tail: Tensor  # () float64, at least what of |c_k| the basis leaves out
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Approximate codes in chunks, in the order of the codes."""
+
+    dtype: torch.dtype
+    dims: int  # columns that hold codes
+    basis: Tensor | None  # (D, d) float64, orthonormal columns; None: all directions
+    chunks: Iterable[ScreenChunk]  # gone through once a search; a list where the screen is kept
+
+    @property
+    def width(self) -> int:
+        """Columns of the rows."""
+        return _width(self.dims)
+
+    @classmethod
+    def of(cls, codes: LinearCodes, dtype: torch.dtype, chunk: int = CHUNK, dims: int | None = None) -> Screen:
+        """A screen to keep: codes computed in float32, then rounded. K x width numbers of ``dtype``.
+
+        Args:
+            codes: what is searched.
+            dtype: bfloat16 or float32.
+            chunk: codes whose scores are held at once, filled up to BLOCK.
+            dims: directions to hold; None: as many as :func:`strong_directions` says.
+        """
+        rotation = None
+        if codes.weight is not None:
+            strengths, directions = torch.linalg.eigh((codes.weight.double() @ codes.weight.double().t()).cpu())
+            dims = strong_directions(strengths.flip(0)) if dims is None else dims
+            if dims < len(strengths):
+                rotation = directions.flip(1).to(codes.center.device)
+        kept = len(codes.center) if rotation is None or dims is None else dims
+        basis = None if rotation is None else rotation[:, :kept].contiguous()
+        return cls(dtype, kept, basis, list(_rounded(codes, dtype, chunk, kept, rotation)))
+
+    @classmethod
+    def passing(cls, codes: LinearCodes, dtype: torch.dtype, sizes: TableSizes, chunk: int = CHUNK) -> Screen:
+        """A screen that is made chunk by chunk while it is searched, once, and never kept: for weights that change.
+
+        Args:
+            codes: what is searched.
+            dtype: bfloat16 or float32.
+            sizes: of the codes' table.
+            chunk: codes whose scores are held at once, filled up to BLOCK.
+        """
+        dims = len(codes.center)
+        if codes.weight is None or dtype == torch.float32:
+            return cls(dtype, dims, None, _rounded(codes, dtype, chunk, dims, None))
+        return cls(dtype, dims, None, _projected_low(codes, codes.weight, dtype, chunk, sizes))
+
+
+class TableSizes(NamedTuple):
+    """Of a table C: the longest row, and the longest of what rounding its rows takes away. () float64."""
+
+    longest: Tensor
+    rounding: Tensor
+
+    @classmethod
+    def of(cls, table: Tensor, dtype: torch.dtype) -> TableSizes:
+        """Measured."""
+        longest, rounding = [], []
+        for rows in table.float().split(CHUNK):
+            longest.append(_longest(rows))
+            rounding.append(_longest(rows - rows.to(dtype).float()))
+        return cls(torch.stack(longest).max(), torch.stack(rounding).max())
+
+
+@cache
+def screen_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where matrix units multiply it faster than float32, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16
+    able = torch.cpu.get_capabilities() if device.type == "cpu" and torch.backends.mkldnn.is_available() else {}
+    return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
+
+
+def strong_directions(strengths: Tensor) -> int:
+    """How many directions are worth holding.
+
+    Args:
+        strengths: (D,) variances of the codes along orthogonal directions, descending.
+
+    Returns:
+        The least number, filling the columns, that leaves out TAIL of the variance; D where that saves less than half.
+    """
+    left = 1 - strengths.clamp(min=0).cumsum(0) / strengths.clamp(min=0).sum()
+    enough = int((left > TAIL).sum()) + 1
+    filled = _width(enough) - 2 * PARTS
+    return filled if 2 * filled <= len(strengths) else len(strengths)
+
+
+TAIL = 0.01
+
+
+def parts(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """(n,) float64 -> (n, PARTS) of ``dtype`` whose sum is the value, to the precision of float32."""
+    columns = []
+    for _ in range(PARTS):
+        columns.append(values.to(dtype))
+        values = values - columns[-1].double()
+    return torch.stack(columns, dim=1)
+
+
+def _filled(chunk: int) -> int:
+    return -(-chunk // BLOCK) * BLOCK
+
+
+def _width(dims: int) -> int:
+    return -(-(dims + 2 * PARTS) // COLUMNS) * COLUMNS
+
+
+def _rounded(
+    codes: LinearCodes, dtype: torch.dtype, chunk: int, dims: int, rotation: Tensor | None
+) -> Iterator[ScreenChunk]:
+    """Codes computed in float32, turned, cut and rounded."""
+    width = _width(dims)
+    center, weight, size = codes.center.float(), None, codes.center.new_zeros(())
+    if codes.weight is not None:
+        turned = codes.weight.double() if rotation is None else rotation.t() @ codes.weight.double()
+        weight, size = turned.float(), torch.linalg.matrix_norm(turned)
+    for rows in codes.table.split(_filled(chunk)):
+        rows = rows.float()
+        if weight is None:
+            exact = rows - center  # (k, D)
+            slack = HALF_ULP[torch.float32] * (2 * _longest(exact) + 2 * torch.linalg.vector_norm(codes.center))
+        else:
+            with torch.autocast(rows.device.type, enabled=False), full_float32():
+                exact = rows @ weight.t()  # (k, D)
+            slack = (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
+        low = exact[:, :dims].to(dtype)
+        error = _longest(exact[:, :dims] - low.float()) + slack
+        rest = torch.linalg.vector_norm(exact[:, dims:], dim=1).double()  # (k,)
+        yield _chunk(low, rest, error, slack, width)
+
+
+def _projected_low(
+    codes: LinearCodes, weight: Tensor, dtype: torch.dtype, chunk: int, sizes: TableSizes
+) -> Iterator[ScreenChunk]:
+    """Codes computed in low precision: W and C are rounded, and so is their product.
+
+    |W C - a| <= |W| |C - C'| + |W - W'| |C'| + what adding up in float32 loses + what rounding the result loses, with
+    ' for rounded and spectral norms of the matrices.
+    """
+    width, dims = _width(len(codes.center)), codes.table.shape[1]
+    low_weight = weight.to(dtype)
+    lost = weight.double() - low_weight.double()
+    rounded = sizes.longest + sizes.rounding
+    before = spectral_bound(weight) * sizes.rounding + spectral_bound(lost) * rounded
+    adding = dims * 2 * HALF_ULP[torch.float32] * torch.linalg.matrix_norm(low_weight.double()) * rounded
+    for rows in codes.table.split(_filled(chunk)):
+        with torch.autocast(rows.device.type, enabled=False):
+            low = rows.to(dtype) @ low_weight.t()  # (k, D)
+        error = before + adding
+        made = _chunk(low, None, error, error, width)
+        yield made._replace(error=error + HALF_ULP[dtype] * (1 + HALF_ULP[dtype]) * made.reach)
+
+
+def _chunk(low: Tensor, rest: Tensor | None, error: Tensor, slack: Tensor, width: int) -> ScreenChunk:
+    k, dims = low.shape
+    padded = _filled(k)
+    norms = torch.linalg.vector_norm(low.float(), dim=1).double()  # (k,)
+    half = norms.square() / 2
+    if rest is not None:
+        half = half + rest.square() / 2
+    rows = low.new_zeros(padded, width)
+    rows[:k, :dims] = low
+    rows[:k, dims : dims + PARTS] = parts(half, low.dtype)
+    rows[:k, dims + PARTS : dims + 2 * PARTS] = 1
+    rows[k:, dims] = torch.inf
+    tail = norms.new_zeros(()) if rest is None else rest.max() + slack
+    return ScreenChunk(rows, error, norms.max() * NORM_SLACK, tail)
+
+
+def _longest(rows: Tensor) -> Tensor:
+    """(n, D) -> () float64, at least the largest norm of a row."""
+    return torch.linalg.vector_norm(rows, dim=1).max().double() * NORM_SLACK
+
+
+def spectral_bound(matrix: Tensor) -> Tensor:
+    """At least the largest singular value of (D, E), and at most D^(1/32) times it, 1.22 for 512: () float64.
+
+    |A|^16 = |(A^T A)^8| <= the Frobenius norm of (A^T A)^8: three squarings instead of an eigenvalue problem.
+    """
+    size = torch.linalg.matrix_norm(matrix.double())
+    unit = (matrix / torch.where(size > 0, size, 1.0)).float()  # then the powers neither overflow nor vanish
+    with full_float32():
+        power = unit.t() @ unit
+        for _ in range(3):
+            power = power @ power
+    return size * torch.linalg.matrix_norm(power.double()) ** (1 / 16) * (1 + 2.0**-6)

@@ -1,0 +1,72 @@
+"""The search of a bottleneck, and what it keeps from one call to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from codec.quantizers.kept import Kept
+from codec.quantizers.search.codes import CHUNK, LinearCodes
+from codec.quantizers.search.exact import nearest_linear_codes
+from codec.quantizers.search.plain import CodeChunk, full_float32, half_squared_norms, nearest_codes
+from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
+
+
+class CodeSearch:
+    """Nearest codes of W C_k + b: screened on processors, plainly in float32 elsewhere.
+
+    Args:
+        chunk: codes whose scores are held at once.
+    """
+
+    def __init__(self, chunk: int = CHUNK) -> None:
+        self.chunk = chunk
+        self._screen: Kept[Screen] = Kept()
+        self._codes: Kept[list[CodeChunk]] = Kept()
+        self._sizes: Kept[TableSizes] = Kept()
+
+    def nearest(self, rows: Tensor, codes: LinearCodes, keep: bool, frozen: bool) -> Tensor:
+        """Index of the nearest code, (N, D) -> (N,) int64.
+
+        Args:
+            rows: queries.
+            codes: what is searched.
+            keep: make and keep what serves the next call, K rows: for weights that stay.
+            frozen: the codes' table is changed by nothing but in-place operations and replacement.
+        """
+        given = [weight for weight in (codes.weight, codes.bias) if weight is not None]
+        trained, table = (given, [codes.table]) if frozen else ([*given, codes.table], [])
+        if rows.device.type != "cpu":
+            chunks = (
+                self._codes.get(trained, table, lambda: list(self._project(codes))) if keep else self._project(codes)
+            )
+            return nearest_codes(rows, chunks)
+        dtype = screen_dtype(rows.device)
+        if not keep:
+            sizes = self._sizes.get([], table, lambda: TableSizes.of(codes.table, dtype)) if frozen else None
+            sizes = TableSizes.of(codes.table, dtype) if sizes is None else sizes
+            return nearest_linear_codes(rows, codes, Screen.passing(codes, dtype, sizes, self.chunk))
+
+        def wider() -> Screen:
+            screen = Screen.of(codes, dtype, self.chunk, dims=codes.table.shape[1])
+            self._screen.replace(screen)
+            return screen
+
+        screen = self._screen.get(trained, table, lambda: Screen.of(codes, dtype, self.chunk))
+        return nearest_linear_codes(rows, codes, screen, wider)
+
+    def drop(self) -> None:
+        """Keep nothing."""
+        for kept in (self._screen, self._codes, self._sizes):
+            kept.drop()
+
+    def _project(self, codes: LinearCodes) -> Iterator[CodeChunk]:
+        for rows in codes.table.split(self.chunk):
+            with torch.autocast(rows.device.type, enabled=False), full_float32():
+                part = rows.float()
+                if codes.weight is not None:
+                    bias = None if codes.bias is None else codes.bias.float()
+                    part = torch.nn.functional.linear(part, codes.weight.float(), bias)
+            yield part, half_squared_norms(part)
