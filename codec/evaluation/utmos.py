@@ -92,4 +92,5 @@ def _check(path: Path) -> str:
 def _load(path: Path, device: torch.device) -> UTMOSScoreTorch:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        return UTMOSScoreTorch(str(path), str(device)).requires_grad_(False)
+        # torch reads no file onto the "cpu:1" of a second process.
+        return UTMOSScoreTorch(str(path), "cpu" if device.type == "cpu" else str(device)).requires_grad_(False)

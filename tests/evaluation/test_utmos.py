@@ -77,6 +77,9 @@ def test_scores_are_the_published_formula(weights_file: Path, clips: list[Tensor
         assert score == pytest.approx(float(frames.mean() * 2 + 3), abs=1e-6)
         scores.append(score)
     assert len(set(scores)) == 3  # the weights are made up, but they listen
+    second = UTMOS(weights_file, torch.device("cpu", 1))  # as Accelerate calls the CPU in a second process
+    assert second.unavailable() is None
+    assert second.score(torch.zeros(1), clips[1][:9_001])["utmos"] == scores[-1]
     with pytest.raises(MetricError, match=r"shorter than 0\.05 s"):
         metric.score(torch.zeros(1), clips[0][:799])
 

@@ -143,6 +143,8 @@ def test_similarity_is_the_cosine_of_the_librarys_vectors(speaker_network: Path,
         with pytest.raises(MetricError, match=reason):
             metric.score(*pair)
     assert math.isfinite(metric.score(clip[:5200], clip[100:5300])["speaker_similarity"])
+    second = SpeakerSimilarity(speaker_network, torch.device("cpu", 1))  # Accelerate's name of it in a second process
+    assert second.unavailable() is None and second.score(clip, clips_16k[1]) == metric.score(clip, clips_16k[1])
 
 
 def test_a_test_set_is_one_long_text(metrics: list[Metric], spoken: list[Utterance], tmp_path: Path) -> None:
