@@ -56,4 +56,9 @@ for system in $systems; do
     [[ -f $folder/not_available.json ]] || exit 2
 done
 
-codec report "${folders[@]}" --manifest "$manifest" --against "${folders[-1]}" -o "$output/report"
+# Differences are from the last that is scored: the model, where there is one.
+against=()
+for folder in "${folders[@]}"; do
+  [[ -f $folder/summary.json ]] && against=(--against "$folder")
+done
+codec report "${folders[@]}" --manifest "$manifest" "${against[@]}" -o "$output/report"

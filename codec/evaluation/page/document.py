@@ -103,20 +103,24 @@ def small(text: str) -> str:
 
 
 def _table(table: SystemTable) -> str:
-    heads = ["System", "bit/s", "in the files", "codes used", *map(heading, table.columns.values())]
-    rows = [_row(row, table) for row in table.rows]
+    with_codes = any(row.codes_used_percent is not None for row in table.rows)
+    heads = ["System", "bit/s", *map(heading, table.columns.values()), *(["codes used"] if with_codes else [])]
+    rows = [_row(row, table, with_codes) for row in table.rows]
     notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
     return f'<section><h2>Scores</h2>{scrolling("Scores", heads, rows)}<ul class="notes">{notes}</ul></section>'
 
 
-def _row(row: Row, table: SystemTable) -> str:
+def _row(row: Row, table: SystemTable, with_codes: bool) -> str:
     style = {"scored": "", "quoted": ' class="quoted"', "not available": ' class="missing"'}[row.kind]
     tag = "" if row.kind == "scored" else f' <span class="tag">{row.kind}</span>'
     below = {"scored": "", "quoted": row.test_set, "not available": row.note}[row.kind]
-    cells = [f"<td>{text}</td>" for text in rate_texts(row)]
+    nominal, in_files, codes = rate_texts(row)
+    cells = [f"<td>{nominal}{small('' if row.file_bps is None else f'{in_files} in files')}</td>"]
     for value, column in table.columns.items():
         number, more = cell_text(row.cells[value], column, published=row.kind == "quoted")
         cells.append(f"<td>{escape(number)}{small(more)}</td>")
+    if with_codes:
+        cells.append(f"<td>{codes}</td>")
     return f"<tr{style}><td>{escape(row.name)}{tag}{small(below)}</td>{''.join(cells)}</tr>"
 
 

@@ -70,7 +70,8 @@ def _version(version: Version, example: Example, table: SystemTable) -> str:
     about = escape(f"{name}, {example.id}")
     return (
         f"<div><h3>{escape(name)}</h3>"
-        f'<audio controls preload="none" aria-label="{about}" src="{data_uri("audio/flac", version.sound)}"></audio>'
+        f'<audio controls preload="metadata" aria-label="{about}" '
+        f'src="{data_uri("audio/flac", version.sound)}"></audio>'
         f'<img alt="{about}: waveform above mel spectrogram" loading="lazy" width="480" height="264" '
         f'src="{data_uri("image/png", version.picture)}">{_reasons(version.name, example.shown_for, table)}</div>'
     )
