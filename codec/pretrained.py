@@ -93,4 +93,5 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor], where: str) -> N
     ]
     if problems:
         raise CodecError(f"{where}: the weights do not fit the settings: {'; '.join(problems)}")
-    module.load_state_dict({name: value.float() for name, value in weights.items()}, assign=True)
+    floats = {name: value.float() if value.is_floating_point() else value for name, value in weights.items()}
+    module.load_state_dict(floats, assign=True)

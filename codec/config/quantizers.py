@@ -107,7 +107,8 @@ class LFQConfig(QuantizerConfig):
     """Look-up-free quantisation (arXiv 2310.05737)."""
 
     name: Literal["lfq"] = "lfq"
-    # Published: 0.1 beside the reconstruction. losses.commitment multiplies this by 1000.
+    commitment: NonNegativeFloat = 2.5e-4  # published: 0.25 beside the reconstruction; see entropy_weight
+    # Published: 0.1 beside the reconstruction. losses.commitment multiplies both by 1000.
     entropy_weight: NonNegativeFloat = 1e-4
     diversity: NonNegativeFloat = 1.0  # gamma: weight of even use against decided latents
     temperature: PositiveFloat = 1.0
@@ -236,6 +237,24 @@ class QINCoConfig(StagedConfig):
     layers: Positive = 2
 
 
+class SCVAEConfig(QuantizerConfig):
+    """Sparse codes over a learned dictionary, the strongest sent (after SC-VAE, arXiv 2303.16666)."""
+
+    name: Literal["scvae"] = "scvae"
+    gain_levels: Positive = 16  # codebook_size = atoms * gain_levels
+    threshold: NonNegativeFloat = 0.01
+    iterations: Positive = 16
+
+    @model_validator(mode="after")
+    def _codes_are_atoms_times_gains(self) -> Self:
+        if self.codebook_size % self.gain_levels:
+            raise ValueError(
+                f"quantizer.codebook_size={self.codebook_size} is not divisible by quantizer.gain_levels="
+                f"{self.gain_levels}; take a divisor of it"
+            )
+        return self
+
+
 SYSTEMS: dict[str, type[QuantizerConfig]] = {
     "simvq": SimVQConfig,
     "vq": VQConfig,
@@ -256,6 +275,7 @@ SYSTEMS: dict[str, type[QuantizerConfig]] = {
     "hqa": HQAConfig,
     "vqwae": VQWAEConfig,
     "qinco": QINCoConfig,
+    "scvae": SCVAEConfig,
 }
 DEFAULT_SYSTEM = "simvq"
 

@@ -16,6 +16,7 @@ from codec.quantizers.lfq import LFQ
 from codec.quantizers.qinco import QINCo
 from codec.quantizers.residual import ResidualSimVQ, ResidualVQ
 from codec.quantizers.rotation import RotationVQ
+from codec.quantizers.scvae import SCVAE
 from codec.quantizers.simvq import SimVQ
 from codec.quantizers.soft import HQA, SQVAE
 from codec.quantizers.vq import VQ
@@ -42,6 +43,7 @@ REGISTRY: dict[str, type[Quantizer[Any]]] = {
     "hqa": HQA,
     "vqwae": VQWAE,
     "qinco": QINCo,
+    "scvae": SCVAE,
 }
 
 

@@ -46,7 +46,7 @@ class FactorizedVQ(Quantizer[FactorizedConfig]):
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """Principal components of the latents (N, D) inwards, codes from those, least squares outwards."""
-        z = self.projections.start_inward(latents, generator)
+        z = self.projections.start_inward(latents, generator, whiten=False)
         self.codebook.copy_(starting_codes(z, self.codebook_size, method, generator))
         self.projections.fit_outward(self.codebook[self._nearest(z)], latents.float())
 

@@ -43,7 +43,7 @@ class FSQ(Quantizer[FSQConfig]):
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """Principal components of the latents (N, D) inwards, least squares outwards, whatever the method."""
-        self.projections.start_inward(latents, generator)
+        self.projections.start_inward(latents, generator, whiten=True)
         self.projections.fit_outward(self._codes(self.search_rows(latents.float())), latents.float())
 
     def _bound(self, z: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class LFQ(Quantizer[LFQConfig | BSQConfig]):
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """Principal components of the latents (N, D) inwards, least squares outwards, whatever the method."""
-        z = self.projections.start_inward(latents, generator)
+        z = self.projections.start_inward(latents, generator, whiten=True)
         self.projections.fit_outward(self._signed(z > 0), latents.float())
 
     def _inward(self, rows: Tensor) -> Tensor:

@@ -18,10 +18,11 @@ class Projections(nn.Module):
         self.inward, self.outward = nn.Linear(dim, inner), nn.Linear(inner, dim)
 
     @torch.no_grad()
-    def start_inward(self, latents: Tensor, generator: torch.Generator) -> Tensor:
-        """Let ``inward`` give the principal components of latents (N, D), each of variance 1.
+    def start_inward(self, latents: Tensor, generator: torch.Generator, *, whiten: bool) -> Tensor:
+        """Let ``inward`` give the principal components of latents (N, D), each of variance 1 with ``whiten``.
 
-        Where d > D, they are turned into d dimensions by random directions.
+        Without, they keep their variances, and losses inside their scale. Where d > D, random directions turn them
+        into d dimensions.
 
         Returns:
             What it then gives, (N, d).
@@ -34,7 +35,7 @@ class Projections(nn.Module):
         strongest = variances.flip(0).clamp(min=0)[: min(inner, dim)]
         # A direction without variance stays without: dividing by it would blow up rounding errors.
         scale = torch.where(strongest > 1e-9 * strongest[0], strongest, torch.inf).rsqrt()
-        weight = (directions.flip(1)[:, : len(scale)] * scale).T
+        weight = (directions.flip(1)[:, : len(scale)] * (scale if whiten else 1.0)).T
         if inner > dim:
             turned = torch.linalg.qr(torch.randn(inner, dim, generator=generator, dtype=torch.float64)).Q
             weight = (inner / dim) ** 0.5 * turned @ weight

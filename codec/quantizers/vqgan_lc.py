@@ -50,7 +50,7 @@ class VQGANLC(Quantizer[VQGANLCConfig]):
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """C from latents (N, D), projected as they are."""
         latents = finite_latents(latents)
-        z = self.projections.start_inward(latents, generator)
+        z = self.projections.start_inward(latents, generator, whiten=False)
         self.features.copy_(starting_codes(latents, self.codebook_size, method, generator))
         self.projector.load_state_dict(self.projections.inward.state_dict())
         self.projections.fit_outward(self.projector(self.features[self._nearest(z)]), latents)

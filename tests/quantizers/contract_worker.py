@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hqa": {"name": "hqa"},
     "vqwae": {"name": "vqwae"},
     "qinco": {"name": "qinco", "hidden_dim": 8},
+    "scvae": {"name": "scvae", "gain_levels": 4},
 }
 SYSTEMS = list(SETTINGS)
 
