@@ -6,7 +6,7 @@ Scores real utterances as recipes/evaluate.py does (``strict``), coded by Opus a
 installed and with noise added otherwise, and computes every score once more by the libraries alone: ``pesq.pesq``,
 ``pystoi.stoi``, and ``torchcrepe.predict`` with its own convolutions. Prints the largest difference of each and exits
 with code 1 where one is over 1e-6 (of pitch: 0.001 cents). torchcrepe takes 4 s of CPU time for a second of audio and
-signal, so of each utterance --seconds are taken, after the first half.
+signal, so utterances are pieces of --seconds, cut from the recordings.
 """
 
 from __future__ import annotations
@@ -39,21 +39,17 @@ VALUES = ("pesq_wb", "pesq_nb", "stoi", "estoi", "vuv_f1", "periodicity_rmse", "
 def main(
     corpus: Annotated[Path, typer.Argument(help="Folder of recordings at 24 kHz, searched with its folders.")],
     utterances: Annotated[int, typer.Option(min=1)] = 50,
-    seconds: Annotated[float, typer.Option(min=0.5, help="Of each utterance.")] = 2.0,
+    seconds: Annotated[float, typer.Option(min=0.5, help="Of each utterance.")] = 1.0,
 ) -> None:
     """Compare scores with direct calls."""
     import torch
 
     from codec.evaluation import MetricOptions, SystemOptions, build_metrics, build_system, evaluate
-    from codec.manifest import Utterance
 
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="codec-") as name:
         folder = Path(name)
-        test_set = [
-            Utterance(file.stem, *_degraded(file, index, round(seconds * RATE), folder), RATE)
-            for index, file in enumerate(_recordings(corpus, utterances))
-        ]
+        test_set = _test_set(corpus, utterances, round(seconds * RATE), folder)
         coded = shutil.which("opusenc") is not None
         system = build_system("opus:6" if coded else f"files:{folder / 'noisy'}", SystemOptions(RATE))
         metrics = build_metrics(["pesq", "pesq-nb", "stoi", "estoi", "f1"], MetricOptions(RATE))
@@ -79,25 +75,32 @@ def main(
         sys.exit(1)
 
 
-def _recordings(corpus: Path, count: int) -> list[Path]:
-    files = sorted(corpus.glob("**/*.flac"))
-    if len(files) < count:
-        raise CodecError(f"{corpus}: {len(files)} flac files, expected {count}; give a smaller --utterances")
-    return files[:: len(files) // count][:count]
-
-
-def _degraded(file: Path, index: int, length: int, folder: Path) -> tuple[Path, int]:
-    """The original, cut, and one with noise beside it; path and samples of the original."""
+def _test_set(corpus: Path, count: int, length: int, folder: Path) -> list[Utterance]:
+    """``count`` pieces of ``length`` samples, as evenly of all recordings as it goes, and each with noise beside it."""
     import torch
 
     from codec import audio as audio_io
+    from codec.manifest import Utterance
 
-    clip = audio_io.load(file, RATE)[RATE // 2 :][:length]
-    audio_io.write(folder / "speech" / f"{file.stem}.wav", clip, RATE)
-    noise = torch.randn(len(clip), generator=torch.Generator().manual_seed(index))
-    level = (0.003, 0.01, 0.03)[index % 3]
-    audio_io.write(folder / "noisy" / f"{file.stem}.wav", clip + level * noise, RATE)
-    return folder / "speech" / f"{file.stem}.wav", len(clip)
+    files = sorted(corpus.glob("**/*.flac"))
+    found: list[Utterance] = []
+    offset = RATE // 2
+    while len(found) < count:
+        before = len(found)
+        for file in files[: count - len(found)]:
+            clip = audio_io.load(file, RATE)[offset : offset + length]
+            if len(clip) < length:
+                continue
+            path = folder / "speech" / f"{file.stem}_{offset}.wav"
+            audio_io.write(path, clip, RATE)
+            noise = torch.randn(length, generator=torch.Generator().manual_seed(len(found)))
+            noisy = clip + (0.003, 0.01, 0.03)[len(found) % 3] * noise
+            audio_io.write(folder / "noisy" / path.name, noisy.clamp(-1, 1), RATE)
+            found.append(Utterance(path.stem, path, length, RATE))
+        if len(found) == before:
+            raise CodecError(f"{corpus}: speech for {before} utterances, expected {count}; give a smaller --utterances")
+        offset += length
+    return found
 
 
 def _directly(utterance: Utterance, degraded: Path) -> dict[str, float]:
