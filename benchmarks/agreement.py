@@ -87,9 +87,9 @@ def _test_set(corpus: Path, count: int, length: int, folder: Path) -> list[Utter
     offset = RATE // 2
     while len(found) < count:
         before = len(found)
-        for file in files[: count - len(found)]:
+        for file in files:
             clip = audio_io.load(file, RATE)[offset : offset + length]
-            if len(clip) < length:
+            if len(clip) < length or len(found) == count:
                 continue
             path = folder / "speech" / f"{file.stem}_{offset}.wav"
             audio_io.write(path, clip, RATE)
