@@ -10,7 +10,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 import codec.audio as audio_io
@@ -18,6 +18,7 @@ from codec.config import DecoderConfig, ModelConfig, build
 from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import replacing, write_text
+from codec.inference import Inference
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
@@ -81,6 +82,7 @@ class Codec(nn.Module):
         self.encoder = SEANetEncoder(config.encoder)
         self.quantizer = build_quantizer(config.encoder.latent_dim, config.quantizer)
         self.decoder = Decoder(config.encoder.latent_dim, config.hop_length, config.decoder)
+        self.inference = Inference()
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -178,7 +180,7 @@ class Codec(nn.Module):
         padded = torch.zeros(len(items), 1, max(own), device=self.device)
         for row, item in zip(padded, items, strict=True):
             row[:, : item.shape[-1]] = item
-        latent = self.encoder(padded, None if min(own) == max(own) else torch.tensor(own))
+        latent = self.inference.latents(self.encoder, padded, None if min(own) == max(own) else torch.tensor(own))
         tokens = self.quantizer.encode(latent)
         for row, count in zip(tokens, frames, strict=True):
             row[count:] = 0
@@ -217,7 +219,7 @@ class Codec(nn.Module):
         longest = max(frames)
         # The decoder's attention and group norm would mix padding into the speech: they are told where a row ends.
         own_frames = None if min(frames) == longest else torch.tensor(frames)
-        decoded = self.decoder(self.quantizer.decode(ids[:, :longest]), own_frames)
+        decoded = self.inference.audio(self.decoder, self.quantizer.decode(ids[:, :longest]), own_frames)
         for row, item, waveform in zip(audio, own, decoded, strict=True):
             row[:, :item] = waveform[:, :item]
         return audio
@@ -260,22 +262,32 @@ class Codec(nn.Module):
         directory = Path(directory)
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
         with replacing(directory / WEIGHTS_FILE) as temporary:
-            save_file(weights, temporary)
+            temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
         write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
 
     @classmethod
-    def from_pretrained(cls, name_or_dir: str | Path, device: str | torch.device = "auto") -> Self:
+    def from_pretrained(
+        cls,
+        name_or_dir: str | Path,
+        device: str | torch.device = "auto",
+        *,
+        dtype: str = "float32",
+        compile: bool = False,
+    ) -> Self:
         """Load a model folder, in eval mode.
 
         Args:
             name_or_dir: a folder with ``config.json`` and ``model.safetensors``, or the name of a hub repository that
                 has them ("owner/name"; fetched once and kept, off line from what was kept).
             device: ``auto`` takes CUDA, then MPS, then the CPU.
+            dtype: of the decoder's matrix products, ``float32`` or ``bfloat16``; tokens never depend on it.
+            compile: the decoder by torch.compile, when it first runs (see docs/speed.md for what it costs and gains).
 
         Raises:
-            CodecError: no such folder, a missing or damaged file, weights that do not fit the settings, or a device
-                that this machine does not have.
+            CodecError: no such folder, a missing or damaged file, weights that do not fit the settings, an unknown
+                ``dtype``, or a device that this machine does not have.
         """
+        inference = Inference(dtype, compile=compile)
         directory = find_model(name_or_dir)
         config = build(ModelConfig, read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
         target = pick_device(device)
@@ -285,6 +297,7 @@ class Codec(nn.Module):
             with torch.device("meta"):  # no time spent on random weights
                 codec = cls(config)
             load_weights(codec, weights, str(directory / WEIGHTS_FILE))
+            codec.inference = inference
             return codec.to(target).eval()
 
 
