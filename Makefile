@@ -1,13 +1,14 @@
 # make demo    set up, train a small codec on real speech, encode, decode, score, and write a report (two CPU cores)
 # make test    set up and run every test
 # make lint    ruff and mypy
+# make bench   speeds beside the naive twins, on this machine (on a quiet one: about a quarter of an hour)
 
 PYTHON ?= python3
 VENV ?= .venv
 READY := $(VENV)/.installed
 ACTIVATE := . $(VENV)/bin/activate
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 
 demo: $(READY)
 	$(ACTIVATE) && egs/mini/run.sh
@@ -17,6 +18,9 @@ test: $(READY)
 
 lint: $(READY)
 	$(ACTIVATE) && ruff check . && ruff format --check . && mypy
+
+bench: $(READY)
+	$(ACTIVATE) && python benchmarks/speed.py --quick --speech egs/mini/corpus -o exp/bench/cpu/quick.json
 
 # Installed again when the dependencies change.
 $(READY): pyproject.toml

@@ -1,5 +1,5 @@
 """The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``, ``report``,
-``fetch``.
+``bench``, ``fetch``.
 
 A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
 a mistyped option answer at once.
@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from codec.cli import compare, convert, decode, encode, fetch, info, plot, report, tokens
+from codec.cli import bench, compare, convert, decode, encode, fetch, info, plot, report, tokens
 from codec.cli.console import run
 
 __all__ = ["app", "main", "run"]
@@ -31,6 +31,7 @@ app.command("info")(info.info)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("plot")(plot.plot)
+app.command("bench")(bench.bench)
 app.add_typer(convert.app, name="convert")
 app.add_typer(fetch.app, name="fetch")
 

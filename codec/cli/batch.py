@@ -31,17 +31,17 @@ class Together(NamedTuple):
     durations_s: Callable[[Sequence[Task]], list[float]]
 
 
-def load_transcoder(model: str, device: str) -> Transcoder:
+def load_transcoder(model: str, device: str, *, dtype: str = "float32", compile: bool = False) -> Transcoder:
     """Load a model folder.
 
     Raises:
-        CodecError: no such model or device.
+        CodecError: no such model, device or ``dtype``.
     """
     from codec import Codec
     from codec.transcoding import Transcoder
 
     with working(f"loading {model}"):
-        return Transcoder(Codec.from_pretrained(model, device), model)
+        return Transcoder(Codec.from_pretrained(model, device, dtype=dtype, compile=compile), model)
 
 
 def run_batch(

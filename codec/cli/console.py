@@ -21,6 +21,12 @@ console = Console(stderr=True, soft_wrap=True)
 Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the trained model.")]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: - where IN is -]")]
+Dtype = Annotated[
+    str, typer.Option("--dtype", help="Of the decoder's products: float32, or bfloat16, which is faster.")
+]
+Compile = Annotated[
+    bool, typer.Option("--compile", help="The decoder by torch.compile: pays on a GPU, for many files.")
+]
 Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Files at a time, where IN is a folder.")]
 Batch = Annotated[
     float,

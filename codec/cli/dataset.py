@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def decode_dataset(
-    source: Path, output: Path | None, id_: str | None, *, model: str, device: str, jobs: int, force: bool
+    source: Path, output: Path | None, id_: str | None, *, model: str, device: str, dtype: str, jobs: int, force: bool
 ) -> None:
     """Decode the recording ``id_`` into a file, or all into a folder: ``OUT/ID.wav``, the id percent-encoded.
 
@@ -37,13 +37,13 @@ def decode_dataset(
         entry = data.find(id_)
         audio.output_format(output)
         console.check_output(output, force)
-        facts = _decode(_loaded(data, model, device), entry, output)
+        facts = _decode(_loaded(data, model, device, dtype), entry, output)
         console.report(output, f"{output}: {facts.duration_s:.2f} s, {facts.tokens} tokens")
         return
     if output.exists() and not output.is_dir():
         raise CodecError(f"{output}: is a file; give a folder for the audio of all recordings, or --id for one")
     places = {output / f"{member_key(other)}.wav": place for place, other in enumerate(data.ids())}
-    transcoder, reading = _loaded(data, model, device), threading.Lock()
+    transcoder, reading = _loaded(data, model, device, dtype), threading.Lock()
 
     def work(_: Path, target: Path) -> Transcoded:
         with reading:
@@ -53,8 +53,8 @@ def decode_dataset(
     run_batch(Plan([Task(source, target) for target in places], []), output, work, jobs=jobs, force=force)
 
 
-def _loaded(data: TokenDataset, model: str, device: str) -> Transcoder:
-    transcoder = load_transcoder(model, device)
+def _loaded(data: TokenDataset, model: str, device: str, dtype: str) -> Transcoder:
+    transcoder = load_transcoder(model, device, dtype=dtype)
     data.check_model(transcoder.codec, transcoder.name)
     return transcoder
 

@@ -27,6 +27,8 @@ def decode(
     device: console.Device = "auto",
     jobs: console.Jobs = 1,
     batch: console.Batch = 0.0,
+    dtype: console.Dtype = "float32",
+    compile_: console.Compile = False,
     force: console.Force = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
@@ -46,7 +48,7 @@ def decode(
     from codec.transcoding import check_tokens
 
     if is_token_dataset(source):
-        decode_dataset(source, output, id_, model=model, device=device, jobs=jobs, force=force)
+        decode_dataset(source, output, id_, model=model, device=device, dtype=dtype, jobs=jobs, force=force)
         return
     if id_ is not None:
         raise CodecError(f"{source}: --id names a recording of a token dataset, and this is none; leave --id out")
@@ -54,7 +56,7 @@ def decode(
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
         plan = plan_decoding(source, target)
-        transcoder = load_transcoder(model, device)
+        transcoder = load_transcoder(model, device, dtype=dtype, compile=compile_)
         together = (
             Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
             if batch
@@ -69,7 +71,7 @@ def decode(
         console.check_output(target, force)
     if source != STREAM:
         check_tokens(source, partial=partial)
-    _decode_one(load_transcoder(model, device), source, target, partial)
+    _decode_one(load_transcoder(model, device, dtype=dtype, compile=compile_), source, target, partial)
 
 
 def _decode_one(transcoder: Transcoder, source: Path, target: Path, partial: bool) -> None:

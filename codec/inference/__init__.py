@@ -17,6 +17,7 @@ from codec.inference.decoder import PreparedDecoder
 from codec.inference.encoder import PreparedEncoder
 from codec.inference.weights import WeightsSeen
 from codec.modules.istft import ISTFTHead
+from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.vocos import VocosBackbone
 
@@ -33,17 +34,22 @@ class Inference:
 
     Args:
         dtype: of the decoder's matrix products; the encoder and the search stay in float32.
+        compile: the decoder's backbone by torch.compile; on a GPU with CUDA graphs, which want few different lengths.
 
     Raises:
-        CodecError: an unknown ``dtype``.
+        CodecError: an unknown ``dtype``, or ``compile`` with another than float32.
     """
 
-    def __init__(self, dtype: str = "float32") -> None:
+    def __init__(self, dtype: str = "float32", *, compile: bool = False) -> None:
         if dtype not in get_args(DecoderDtype):
             raise CodecError(f"dtype={dtype!r}: expected {' or '.join(get_args(DecoderDtype))}")
+        if compile and dtype != "float32":
+            raise CodecError(f"compile with dtype={dtype}: they do not go together; give one of them")
         self.dtype: torch.dtype = getattr(torch, dtype)
+        self.compile = compile
         self._encoder: tuple[WeightsSeen, PreparedEncoder] | None = None
         self._decoder: tuple[WeightsSeen, PreparedDecoder] | None = None
+        self._backbone: tuple[VocosBackbone, Any] | None = None  # and its compiled form
 
     def latents(self, encoder: SEANetEncoder, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``encoder(audio, lengths)``: (B, 1, T) -> (B, D, F)."""
@@ -60,15 +66,28 @@ class Inference:
         backbone, head = decoder.backbone, decoder.head
         assert isinstance(backbone, VocosBackbone) and isinstance(head, ISTFTHead)
         usable = frame_lengths is None and (quantized.device.type == "cpu" or self.dtype != torch.float32)
-        if not usable or decoder.training or torch.is_grad_enabled():
+        if decoder.training or torch.is_grad_enabled() or not (usable or self.compile):
             result: Tensor = decoder(quantized, frame_lengths)
             return result
+        if self.compile:
+            return self._compiled(decoder, quantized, frame_lengths)
         if self._decoder is None or not self._decoder[0].unchanged(decoder):
             self._decoder = WeightsSeen(decoder), PreparedDecoder(backbone, head, self.dtype)
         return self._decoder[1](quantized)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Inference:
-        return Inference(str(self.dtype).removeprefix("torch."))  # a copied codec prepares its own
+    def _compiled(self, decoder: Any, quantized: Tensor, frame_lengths: Tensor | None) -> Tensor:
+        """The compiler takes no complex numbers: the head stays outside."""
+        if self._backbone is None or self._backbone[0] is not decoder.backbone:
+            graphs = quantized.device.type == "cuda"
+            compiled = torch.compile(decoder.backbone, dynamic=not graphs, mode="reduce-overhead" if graphs else None)
+            self._backbone = decoder.backbone, compiled
+        if frame_lengths is None:
+            return decoder.head(self._backbone[1](quantized).clone())  # a graph's output lives until its next run
+        mask = frame_mask(frame_lengths, quantized.shape[-1], quantized.device)
+        return decoder.head(self._backbone[1](quantized, mask).clone(), mask)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Inference:  # a copied codec prepares its own
+        return Inference(str(self.dtype).removeprefix("torch."), compile=self.compile)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_encoder": None, "_decoder": None}
+        return {**self.__dict__, "_encoder": None, "_decoder": None, "_backbone": None}

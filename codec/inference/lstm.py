@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-LANES = 8  # parts; a CPU's time for a step hardly grows up to here, because the weights are what it waits for
-RUN_UP = 48  # frames before a part, from which its state is guessed
+LANES = 12  # parts; with so few, a step takes a CPU hardly longer than one of one part: it waits for the weights
+RUN_UP = 32  # frames before a part, from which its state is guessed
 ROUNDING = 1e-6  # largest difference of states (which lie in -1..1 for the hidden one) that counts as none
 MAX_REPAIRS = 2  # rounds of recomputing parts before the rest is done in one pass
 

@@ -1,0 +1,160 @@
+"""What is timed: a stage of the codec at one size, batch, length and number of threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from codec.benchmarking.operations import count_operations, search_operations
+from codec.config import ModelConfig, build, preset
+from codec.errors import CodecError
+from codec.inference import Inference
+from codec.model import Codec, Tokens
+
+Stage = Literal["encode", "search", "decode", "round_trip", "train_step"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+CODEBOOKS = (4096, 16_384, 65_536, 262_144)
+UNTRAINED_GAIN = 1.3  # of the encoder's first weights: without it all latents are nearly the same
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table."""
+
+    stage: Stage
+    size: str  # a preset
+    codebook_size: int
+    batch: int
+    seconds: float
+    threads: int
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of speech in one call."""
+        return self.batch * self.seconds
+
+    @property
+    def name(self) -> str:
+        """Without the threads."""
+        return f"{self.stage} {self.size} K={self.codebook_size} {self.batch}x{self.seconds:g}s"
+
+
+def standard_cases(threads: list[int], *, quick: bool = False) -> Iterator[Case]:
+    """The sweeps over sizes, codebooks, lengths and batches.
+
+    Args:
+        threads: each is a line of its own.
+        quick: one length and two codebooks, and the published sizes only where they take seconds.
+    """
+    for count in threads:
+        for size in ("tiny", "reference"):
+            books = CODEBOOKS[:1] if size == "tiny" or quick else CODEBOOKS
+            for K in books:
+                yield Case("round_trip", size, K, 1, 10.0, count)
+                yield Case("encode", size, K, 1, 10.0, count)
+                if size == "reference":
+                    yield Case("search", size, K, 1, 10.0, count)
+            yield Case("decode", size, books[0], 1, 10.0, count)
+            if not quick:
+                for seconds in (1.0, 30.0):
+                    yield Case("round_trip", size, books[0], 1, seconds, count)
+                yield Case("round_trip", size, books[0], 8, 3.0, count)
+            yield Case("train_step", size, books[0], 2, 1.0, count)
+
+
+class Subject:
+    """An untrained codec of one size, and something to code.
+
+    Args:
+        size: a preset.
+        codebook_size: K.
+        device: where.
+        dtype: of the decoder's products.
+        speech: (T,) at the codec's rate, repeated as needed; noise where none is given.
+    """
+
+    def __init__(
+        self, size: str, codebook_size: int, device: torch.device, dtype: str = "float32", speech: Tensor | None = None
+    ) -> None:
+        self.codec = untrained(size, codebook_size, dtype).to(device)
+        self.device = device
+        noise = 0.1 * torch.randn(self.codec.sample_rate, generator=torch.Generator().manual_seed(0))
+        self.speech = noise if speech is None else speech
+
+    def audio(self, case: Case) -> Tensor:
+        """(B, T), each row at another place of the speech."""
+        samples = round(case.seconds * self.codec.sample_rate)
+        repeats = -(-(samples + case.batch) // len(self.speech)) + 1
+        long = self.speech.repeat(repeats)
+        step = len(self.speech) // case.batch
+        return torch.stack([long[row * step :][:samples] for row in range(case.batch)]).to(self.device)
+
+    def work(self, case: Case) -> Callable[[], object]:
+        """One call of the stage, through the public methods. Training has its own module."""
+        audio = self.audio(case)
+        if case.stage == "encode":
+            return lambda: self.codec.encode(audio)
+        if case.stage == "round_trip":
+            return lambda: self.codec.decode(self.codec.encode(audio))
+        if case.stage == "decode":
+            tokens: Tokens = self.codec.encode(audio)
+            return lambda: self.codec.decode(tokens)
+        if case.stage == "search":
+            latent = self.latents(case)
+            return lambda: self.codec.quantizer.encode(latent)
+        raise AssertionError(case.stage)
+
+    @torch.no_grad()
+    def latents(self, case: Case) -> Tensor:
+        """Of :meth:`audio`, (B, D, F)."""
+        return self.codec.encoder(self.audio(case).unsqueeze(1))
+
+    @torch.no_grad()
+    def operations(self, case: Case) -> int:
+        """Of encoder, full search and decoder, as far as the stage has them."""
+        codec, audio = self.codec, self.audio(case).unsqueeze(1)
+        latent = codec.encoder(audio)
+        queries = latent.shape[0] * latent.shape[2]
+        total = 0
+        if case.stage in ("encode", "round_trip"):
+            total += count_operations(lambda: codec.encoder(audio), codec.encoder)
+        if case.stage in ("encode", "round_trip", "search"):
+            total += search_operations(queries, codec.codebook_size, codec.latent_dim)
+        if case.stage in ("decode", "round_trip"):
+            quantized = latent.new_zeros(latent.shape)
+            total += count_operations(lambda: codec.decoder(quantized)) + search_operations(
+                queries, codec.latent_dim, codec.latent_dim
+            )
+        return total
+
+
+def untrained(size: str, codebook_size: int, dtype: str = "float32") -> Codec:
+    """A preset with seeded random weights that keep the latents alive, in eval mode.
+
+    Raises:
+        CodecError: no such preset.
+    """
+    settings = preset(size).model_dump(mode="json")
+    settings["encoder"]["init_gain"] = UNTRAINED_GAIN
+    settings["quantizer"]["codebook_size"] = codebook_size
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        codec = Codec(build(ModelConfig, settings)).eval()
+    codec.inference = Inference(dtype)
+    return codec
+
+
+def check_stages(names: list[str]) -> list[Stage]:
+    """Names to stages.
+
+    Raises:
+        CodecError: an unknown one.
+    """
+    for name in names:
+        if name not in STAGES:
+            raise CodecError(f"stage {name!r} is not known; stages are {', '.join(STAGES)}")
+    return [stage for stage in STAGES if stage in names]

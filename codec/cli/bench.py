@@ -1,0 +1,145 @@
+"""``codec bench``: how fast this machine is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from codec.cli import console
+
+if TYPE_CHECKING:
+    from codec.benchmarking.cases import Case
+
+Stages = Annotated[list[str] | None, typer.Option("--stage", help="encode, search, decode, round_trip, train_step.")]
+Sizes = Annotated[list[str] | None, typer.Option("--size", help="tiny or reference; may be given again.")]
+Codebooks = Annotated[list[int] | None, typer.Option("--codebook", min=1, help="K; may be given again.")]
+Threads = Annotated[list[int] | None, typer.Option("--threads", min=1, help="May be given again. [default: 1 and all]")]
+Runs = Annotated[int, typer.Option(min=1, help="Timed calls of each contestant.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Fewer lengths and codebooks.")]
+Dtype = Annotated[str, typer.Option(help="Of the decoder's products: float32 or bfloat16.")]
+Speech = Annotated[Path | None, typer.Option(help="Folder or file of speech to code. [default: noise]")]
+Seconds = Annotated[
+    list[float] | None, typer.Option("--seconds", min=0.1, help="Length; with --batch, in their place.")
+]
+Batch = Annotated[int, typer.Option(min=1, help="With --seconds.")]
+
+
+def bench(
+    stages: Stages = None,
+    sizes: Sizes = None,
+    codebooks: Codebooks = None,
+    threads: Threads = None,
+    runs: Runs = 7,
+    quick: Quick = False,
+    device: console.Device = "auto",
+    dtype: Dtype = "float32",
+    speech: Speech = None,
+    seconds: Seconds = None,
+    batch: Batch = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
+) -> None:
+    """Time encoding, search, decoding and training steps on this machine, and print a Markdown table.
+
+    Untrained weights of the published and the tiny sizes. Beside each time stands the floor: arithmetic operations over
+    the machine's measured float32 matrix rate. The repository's benchmarks/speed.py adds the naive twins.
+    """
+    from codec.benchmarking import report
+    from codec.benchmarking.machine import describe
+    from codec.benchmarking.runner import run_cases
+    from codec.devices import pick_device
+
+    target = pick_device(device)
+    counts = thread_counts(threads, target.type)
+    cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
+    machine = describe(target, counts)
+    records = []
+    for record in run_cases(cases, machine, target, dtype=dtype, speech=load_speech(speech), runs=runs):
+        records.append(record)
+        console.say("", report.table([record]).splitlines()[-1])
+    if output:
+        report.write_json(output, machine, records)
+    typer.echo(report.heading(machine.as_dict()) + "\n\n" + report.table(records))
+
+
+def thread_counts(asked: list[int] | None, device: str) -> list[int]:
+    """What was asked for; else one and all, on a GPU all."""
+    import torch
+
+    if asked:
+        return asked
+    all_of_them = torch.get_num_threads()
+    return [all_of_them] if device != "cpu" else sorted({1, all_of_them})
+
+
+def select_cases(
+    threads: list[int],
+    stages: list[str] | None,
+    sizes: list[str] | None,
+    codebooks: list[int] | None,
+    seconds: list[float] | None,
+    batch: int,
+    *,
+    quick: bool,
+) -> list[Case]:
+    """Of the standard cases those that were asked for; given lengths replace the standard ones.
+
+    Raises:
+        CodecError: an unknown stage or size, or nothing left.
+    """
+    from codec.benchmarking.cases import CODEBOOKS, STAGES, Case, check_stages, standard_cases
+    from codec.config import PRESETS
+    from codec.errors import CodecError
+
+    wanted = check_stages(stages or list(STAGES))
+    for size in sizes or []:
+        if size not in PRESETS:
+            raise CodecError(f"size {size!r} is not known; sizes are {', '.join(PRESETS)}")
+    if seconds:
+        return [
+            Case(stage, size, K, batch, length, count)
+            for count in threads
+            for size in sizes or PRESETS
+            for K in codebooks or CODEBOOKS[:1]
+            for length in seconds
+            for stage in wanted
+        ]
+    cases = [
+        case
+        for case in standard_cases(threads, quick=quick)
+        if case.stage in wanted
+        and (not sizes or case.size in sizes)
+        and (not codebooks or case.codebook_size in codebooks)
+    ]
+    if not cases:
+        raise CodecError("no standard case is left; give fewer of --stage, --size and --codebook, or add --seconds")
+    return cases
+
+
+def load_speech(path: Path | None):  # type: ignore[no-untyped-def]
+    """Up to a minute of speech at the presets' rate, (T,), or None.
+
+    Raises:
+        CodecError: nothing to read there.
+    """
+    if path is None:
+        return None
+    import torch
+
+    from codec import audio
+    from codec.config import ModelConfig
+    from codec.corpora.folder import AUDIO_SUFFIXES
+    from codec.errors import CodecError
+
+    rate = ModelConfig().sample_rate
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if path.is_dir() else [path]
+    pieces, missing = [], 60 * rate
+    for file in files:
+        pieces.append(audio.load(file, rate)[:missing])
+        missing -= len(pieces[-1])
+        if not missing:
+            break
+    if not pieces:
+        raise CodecError(f"{path}: no recordings below it; give a folder of speech")
+    return torch.cat(pieces)
