@@ -9,6 +9,10 @@ The layout::
         READER_CHAPTER_PPPPPP_UUUUUU.normalized.txt        as read: numbers and abbreviations written out
         READER_CHAPTER.trans.tsv, READER_CHAPTER.book.tsv  the chapter's transcripts again, and more; not needed here
 
+LibriTTS-R's authors also publish lists of utterances whose restoration failed, by speech recognition
+(``libritts_r_failed_speech_restoration_examples``); where that folder lies in the corpus's or beside it, what it names
+is left out.
+
 FLAC and Ogg are read as well as WAV, because recoded copies of the corpus are common.
 """
 
@@ -23,6 +27,7 @@ from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare
 from codec.errors import CodecError
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
+FAILED_LISTS = "libritts_r_failed_speech_restoration_examples"  # holds SPLIT_bad_sample_list.txt, a path a line
 NAME = re.compile(r"(?P<reader>\d+)_(?P<chapter>\d+)_\d{6}_\d{6}")
 
 
@@ -102,8 +107,9 @@ def prepare(
 
 
 def list_split(split_dir: Path) -> tuple[list[Recording], list[str]]:
-    """The recordings of a split by id, and a note on each audio file whose name or place is not the layout's."""
+    """The recordings of a split by id, and a note on each audio file that is known to be bad or out of place."""
     recordings, notes = [], []
+    failed = failed_restorations(split_dir)
     for path in _recording_paths(split_dir):
         name = NAME.fullmatch(path.stem)
         reader, chapter = path.parent.parent.name, path.parent.name
@@ -111,10 +117,37 @@ def list_split(split_dir: Path) -> tuple[list[Recording], list[str]]:
             notes.append(f"{path}: name is not READER_CHAPTER_PPPPPP_UUUUUU")
         elif (name["reader"], name["chapter"]) != (reader, chapter):
             notes.append(f"{path}: lies in the folder of reader {reader}, chapter {chapter}")
+        elif path.stem in failed:
+            notes.append(f"{path}: its restoration failed, say the authors of LibriTTS-R")
         else:
             transcript = path.with_name(f"{path.stem}.normalized.txt")
             recordings.append(Recording(path.stem, path, reader, transcript if transcript.is_file() else None))
     return recordings, notes
+
+
+def failed_restorations(split_dir: Path) -> set[str]:
+    """Ids that LibriTTS-R's authors list as badly restored; empty where the lists are not there.
+
+    Raises:
+        CodecError: a list that cannot be read, or is none.
+    """
+    for folder in (split_dir.parent, split_dir.parent.parent):
+        path = folder / FAILED_LISTS / f"{split_dir.name}_bad_sample_list.txt"
+        if path.is_file():
+            break
+    else:
+        return set()
+    try:
+        ids = {Path(line.strip()).stem for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
+    except (OSError, UnicodeDecodeError) as error:
+        raise CodecError(f"{path}: cannot read the list ({error}); unpack it again, or delete the folder") from None
+    strange = next((id_ for id_ in sorted(ids) if not NAME.fullmatch(id_)), None)
+    if strange is not None:
+        raise CodecError(
+            f"{path}: {strange!r} names no utterance; expected a path like ./{split_dir.name}/84/121123/"
+            "84_121123_000007_000001.wav on each line"
+        )
+    return ids
 
 
 def compare(summary: SplitSummary) -> str:

@@ -191,3 +191,21 @@ def test_published_counts() -> None:
     assert libritts.compare(summary("test-clean", 4_800, 38, 8.5)) == "-37 utterances of 4,837; -1 speakers of 39"
     assert libritts.compare(summary("test-clean", 4_837, 39, 4.0)) == "4.00 of 8.56 hours"
     assert libritts.compare(summary("test-mini", 18, 15, 0.02)) == ""
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_what_libritts_r_lists_as_badly_restored_is_left_out(corpus: Path, tmp_path: Path, beside: bool) -> None:
+    assert prepare(corpus, tmp_path / "data", "dev-clean")[0].utterances == 3
+    lists = (corpus.parent if beside else corpus) / "libritts_r_failed_speech_restoration_examples"
+    lists.mkdir()
+    bad = lists / "dev-clean_bad_sample_list.txt"
+    bad.write_text("./dev-clean/84/121123/84_121123_000007_000001.wav\n./dev-clean/1/2/1_2_000000_000000.wav\n")
+    (dev,) = prepare(corpus, tmp_path / "data", "dev-clean")  # the list is new: the manifest is made again
+    assert dev.fresh and dev.utterances == 2
+    (note,) = dev.notes
+    assert "84_121123_000007_000001.wav: its restoration failed" in note
+    assert not prepare(corpus, tmp_path / "data", "dev-clean")[0].fresh
+    assert prepare(corpus, tmp_path / "data", "train-clean-100")[0].notes == []
+    bad.write_text("<html>not found</html>\n")
+    with pytest.raises(CodecError, match=r"dev-clean_bad_sample_list\.txt: .* names no utterance; expected a path"):
+        prepare(corpus, tmp_path / "data", "dev-clean")
