@@ -40,6 +40,9 @@ def main(
     corpus: Annotated[Path, typer.Argument(help="Folder of recordings, searched with its folders.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="New folder.")] = Path("exp/evaluation_exactness"),
     utterances: Annotated[int, typer.Option(min=4)] = 18,
+    seconds: Annotated[
+        float, typer.Option(min=0.5, help="Of the longest utterance; the shortest has half of it.")
+    ] = 3.0,
     system: Annotated[str | None, typer.Option(help="As of recipes/evaluate.py; else a tiny random model.")] = None,
     published_weights: Annotated[bool, typer.Option("--published-weights", help="Of learned metrics.")] = False,
     kills: Annotated[int, typer.Option(min=0)] = 3,
@@ -48,7 +51,7 @@ def main(
     """Score alike in several ways, and compare bytes."""
     if output.exists():
         raise CodecError(f"{output}: is there already; give another -o")
-    options = [*_manifest(corpus, output, utterances), *_networks(output, system, published_weights)]
+    options = [*_manifest(corpus, output, utterances, seconds), *_networks(output, system, published_weights)]
     for processes in (1, 2, 4):
         started = time.monotonic()
         _start(processes, options, output / f"of-{processes}").wait_well()
@@ -138,22 +141,21 @@ def _ids(folder: Path, known: list[str]) -> list[str]:
     return [] if known and set(found) <= set(known) else found
 
 
-def _manifest(corpus: Path, output: Path, count: int) -> list[str]:
-    """A manifest of ``count`` recordings with made-up texts."""
-    import soundfile
-
+def _manifest(corpus: Path, output: Path, count: int, seconds: float) -> list[str]:
+    """A manifest of ``count`` pieces of recordings, of different lengths, with made-up texts."""
+    from codec import audio as audio_io
     from codec.manifest import Utterance, write_manifest
 
     files = sorted(corpus.glob("**/*.flac"))[:count]
     if len(files) < count:
         raise CodecError(f"{corpus}: {len(files)} flac files, expected {count}; give a smaller --utterances")
-    infos = [soundfile.info(str(file)) for file in files]
-    entries = [
-        Utterance(
-            file.stem, file, info.frames, info.samplerate, file.stem.split("_")[0], "test", f"an {index} eaten note"
-        )
-        for index, (file, info) in enumerate(zip(files, infos, strict=True))
-    ]
+    entries = []
+    for index, file in enumerate(files):
+        length = round(24_000 * seconds * (0.5 + index / (2 * count)))
+        path = output / "speech" / f"{file.stem}.wav"
+        clip = audio_io.load(file, 24_000)[12_000 : 12_000 + length]
+        audio_io.write(path, clip, 24_000)
+        entries.append(Utterance(file.stem, path, len(clip), 24_000, f"s{index % 5}", "test", f"an {index} eaten note"))
     write_manifest(output / "manifest.jsonl", entries)
     return ["--manifest", str(output / "manifest.jsonl"), "--metrics", "all", "--cache", str(output / "cache")]
 

@@ -3,9 +3,15 @@
     python benchmarks/scoring.py egs/mini/corpus --utterances 100 --seconds 5 --workers 2
 
 Real speech is cut into utterances of one length, and the system is the cheapest there is (resampling), so that the
-metrics are what is timed. Nothing is cached, every process has one thread. The libraries' own functions, called one
-after another as the published script calls them, are timed on the first ``--direct`` utterances, because torchcrepe's
-network takes most of an hour for all of them.
+metrics are what is timed. Nothing is cached. Three ways, in one run:
+
+* the libraries' own functions, one after another in one process as the published script calls them, torch with as many
+  threads as there are cores (its default); on ``--direct`` utterances spread over the set, times their number, because
+  torchcrepe's network would take an hour for all of them (``--direct 100`` takes them all);
+* the metrics here, one after another in one process of one thread;
+* the metrics here in ``--workers`` processes of one thread, which is what recipes/evaluate.py does.
+
+The last two must give the same bytes. ``ratio`` is the time of the last over that of the first.
 """
 
 from __future__ import annotations
@@ -46,7 +52,6 @@ def main(
 
     from codec.evaluation import MetricOptions, SystemOptions, build_metrics, build_system, evaluate
 
-    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="codec-") as name:
         folder = Path(name)
         test_set = _test_set(corpus, folder, utterances, round(seconds * RATE))
@@ -54,6 +59,14 @@ def main(
         facts: dict[str, Any] = {"utterances": utterances, "seconds": seconds, "metrics": METRICS, "workers": workers}
         # The first Viterbi decoding compiles; that is not what is measured.
         evaluate(system, test_set[:1], build_metrics(METRICS, MetricOptions(RATE)), folder / "warm")
+        if direct:
+            torch.set_num_threads(facts.setdefault("threads of the libraries", os.cpu_count() or 1))
+            chosen = test_set[:: max(1, utterances // direct)][:direct]
+            took_s, cpu_s = _call_directly([utterance.path for utterance in chosen])
+            facts["libraries, s"] = round(took_s / len(chosen) * utterances, 1)
+            facts["libraries, CPU s"] = round(cpu_s / len(chosen) * utterances, 1)
+            facts["libraries, timed on"] = len(chosen)
+        torch.set_num_threads(1)
         for label, count in (("one after another", 0), (f"{workers} workers", workers)):
             started, cpu_started = time.perf_counter(), _cpu_s()
             evaluate(system, test_set, build_metrics(METRICS, MetricOptions(RATE)), folder / label, workers=count)
@@ -65,8 +78,7 @@ def main(
         if records[0] != records[1]:
             raise CodecError("the pool gave other scores; report this as a bug")
         if direct:
-            took_s = _call_directly([utterance.path for utterance in test_set[:direct]])
-            facts["libraries directly, s (extrapolated)"] = round(took_s / min(direct, utterances) * utterances, 1)
+            facts["ratio"] = round(facts[f"{workers} workers, s"] / facts["libraries, s"], 3)
     text = json.dumps(facts, indent=2)
     if output is not None:
         output.write_text(text + "\n", encoding="utf-8")
@@ -102,24 +114,31 @@ def _test_set(corpus: Path, folder: Path, count: int, length: int) -> list[Utter
     raise AssertionError("cycle() has no end")
 
 
-def _call_directly(files: list[Path]) -> float:
-    """Seconds that the libraries' own functions take, one after another."""
+def _call_directly(files: list[Path]) -> tuple[float, float]:
+    """Seconds, and of CPU time, that the libraries' own functions take, one after another."""
+    import librosa
+    import torchaudio
     import torchcrepe
     from pesq import pesq
     from pystoi import stoi
 
     from codec import audio as audio_io
 
-    started = time.perf_counter()
+    mel = torchaudio.transforms.MelSpectrogram(RATE, n_fft=1024, hop_length=256, n_mels=100, power=1)
+    weights = librosa.fft_frequencies(sr=16_000, n_fft=1024)
+    started, cpu_started = time.perf_counter(), _cpu_s()
     for file in files:
         reference = audio_io.load(file, RATE)
         narrow = audio_io.resample(reference, RATE, 16_000)
         degraded = audio_io.resample(narrow, 16_000, RATE)[: len(reference)]
-        pesq(16_000, narrow.numpy(), audio_io.resample(degraded, RATE, 16_000).numpy(), "wb")
+        narrow_degraded = audio_io.resample(degraded, RATE, 16_000)
+        pesq(16_000, narrow.numpy(), narrow_degraded.numpy(), "wb")
         stoi(reference.numpy(), degraded.numpy(), RATE, extended=False)
-        for signal in (narrow, audio_io.resample(degraded, RATE, 16_000)):
+        for signal in (narrow, narrow_degraded):
             torchcrepe.predict(signal[None], 16_000, 160, 50.0, 550.0, "full", return_periodicity=True, pad=False)
-    return time.perf_counter() - started
+            librosa.perceptual_weighting(abs(librosa.stft(signal.numpy(), n_fft=1024, hop_length=160)) ** 2, weights)
+        (mel(reference).clamp(min=1e-7).log() - mel(degraded).clamp(min=1e-7).log()).abs().mean()
+    return time.perf_counter() - started, _cpu_s() - cpu_started
 
 
 if __name__ == "__main__":
