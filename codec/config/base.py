@@ -24,6 +24,11 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
+    @classmethod
+    def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Plain settings with the values of those that are not said but follow from others. Here: none do."""
+        return data
+
 
 Config = TypeVar("Config", bound=Settings)
 
@@ -38,7 +43,7 @@ def build(kind: type[Config], data: Any, where: str = "settings") -> Config:
         raise CodecError(f"{where}: expected a mapping of settings, got {type(data).__name__}")
     try:
         # JSON mode: strict about scalars, and a list is what a tuple is written as.
-        return kind.model_validate_json(json.dumps(data), strict=True)
+        return kind.model_validate_json(json.dumps(kind.complete(data)), strict=True)
     except ValidationError as error:
         raise CodecError(f"{where}: " + "; ".join(_explain(kind, item) for item in error.errors())) from None
     except TypeError as error:

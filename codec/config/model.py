@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from codec.config.base import NonNegative, Positive, PositiveFloat, Settings, Share, build
 from codec.config.quantizers import AnyQuantizerConfig, SimVQConfig
+from codec.config.rates import follow_hop
 from codec.errors import CodecError
 
 
@@ -87,12 +88,18 @@ class ModelConfig(Settings):
             hop *= stride
         return hop
 
+    @classmethod
+    def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The inverse STFT's window follows from the strides."""
+        return follow_hop(data, EncoderConfig().strides)
+
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
-        if self.decoder.n_fft % self.hop_length or (self.decoder.n_fft - self.hop_length) % 2:
+        n_fft, hop = self.decoder.n_fft, self.hop_length
+        if n_fft % hop or (n_fft - hop) % 2 or n_fft == hop:  # windows that do not overlap are 0 where they meet
             raise ValueError(
-                f"decoder.n_fft={self.decoder.n_fft} must be a multiple of the hop {self.hop_length} "
-                f"(the product of encoder.strides) and differ from it by an even number; try {4 * self.hop_length}"
+                f"decoder.n_fft={n_fft} must be a multiple of the hop {hop} (the product of encoder.strides), at least "
+                f"twice it, and differ from it by an even number; try {4 * hop}"
             )
         if self.decoder.dim % self.decoder.group_norm_groups or self.decoder.dim == self.decoder.group_norm_groups:
             # With one channel a group, a single frame would have nothing to normalise over.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
 from codec.config.model import ModelConfig
+from codec.config.rates import follow_rate
 
 
 class DiscriminatorConfig(Settings):
@@ -70,7 +71,8 @@ class DataConfig(Settings):
     train: tuple[str, ...] = ("data/train.jsonl",)  # manifests; these or `shards`
     # Folders of recipes/shard.py, tar files (train-{000000..000127}.tar), or what webdataset fetches (s3://, pipe:).
     shards: tuple[str, ...] = ()
-    shuffle_shards: Positive = 8  # so many shards at a time give their utterances in random order
+    shuffle_shards: Positive = 8  # on a disk: so many shards at a time give their utterances in random order
+    shuffle_buffer: Positive = 500  # of what is fetched: recordings held by each loader worker
     validation: tuple[str, ...] = ()
     batch_size: Positive = 128  # crops a step, over all processes together
     crop_s: PositiveFloat = 1.0
@@ -188,6 +190,17 @@ class RunConfig(Settings):
     data: DataConfig = DataConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @classmethod
+    def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """The transforms of losses and discriminators follow from the sample rate."""
+        if isinstance(model := data.get("model"), dict):
+            data = {**data, "model": ModelConfig.complete(model)}
+        published = {
+            "discriminators": DiscriminatorConfig().model_dump(mode="json", include={"resolutions", "dac_fft_sizes"}),
+            "losses": LossConfig().model_dump(mode="json", include={"mel_scales"}),
+        }
+        return follow_rate(data, published)
 
     @model_validator(mode="after")
     def _crops_hold_the_transforms(self) -> Self:
