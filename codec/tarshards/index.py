@@ -61,7 +61,7 @@ def expand(pattern: str) -> list[str]:
     if "{" not in pattern:
         return [pattern]
     try:
-        from braceexpand import UnbalancedBracesError, braceexpand
+        from braceexpand import braceexpand
     except ImportError:
         raise CodecError(
             f"{pattern}: braces need the package braceexpand, which comes with webdataset; "
@@ -69,7 +69,7 @@ def expand(pattern: str) -> list[str]:
         ) from None
     try:
         return list(braceexpand(pattern))
-    except UnbalancedBracesError:
+    except ValueError:  # what its UnbalancedBracesError is
         raise CodecError(f"{pattern}: the braces do not fit together; write shards-{{000000..000127}}.tar") from None
 
 
@@ -93,7 +93,7 @@ def find_shards(patterns: Sequence[str]) -> list[AudioShard]:
             if not names:
                 raise CodecError(f"{name}: no shard has such a name; recipes/shard.py makes some")
             paths.update(dict.fromkeys(map(Path, names)))
-    listed = {folder: _listed(folder) for folder in {path.parent for path in paths}}
+    listed = {folder: _listed(folder) for folder in {path.parent: None for path in paths}}
     shards = [_shard(path, listed[path.parent].get(path.name)) for path in paths]
     if not sum(shard.utterances for shard in shards):
         raise CodecError(f"{patterns[0]}: the shards have no recordings; make them again with recipes/shard.py")

@@ -25,7 +25,7 @@ MAX_OPEN = 64  # files
 class Member:
     """Where a recording lies, and how long it is."""
 
-    path: Path  # of the tar file
+    path: Path | str  # of the tar file, or its address
     offset: int  # bytes, of the recording's first
     size: int  # bytes
     num_samples: int
@@ -64,7 +64,7 @@ class OpenTars:
 
     @contextmanager
     def _opened(self, member: Member) -> Iterator[soundfile.SoundFile]:
-        window = _Window(self._descriptor(member.path), member.offset, member.size)
+        window = _Window(self._descriptor(Path(member.path)), member.offset, member.size)
         try:
             with soundfile.SoundFile(window) as file:
                 yield file

@@ -7,16 +7,24 @@ import logging
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from codec.cli.console import console, say
 from codec.errors import CodecError
 
+if TYPE_CHECKING:
+    import torch
+
 LONGEST_WAIT = datetime.timedelta(days=1)  # of a process for the others, whose share may be the longest
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
+
+
+def default_batch_s(device: torch.device) -> float:
+    """Seconds of audio that keep a device busy, in a few GB at `reference` sizes."""
+    return 20.0 if device.type == "cpu" else 400.0
 
 
 @app.command()
@@ -52,8 +60,6 @@ def main(
     if rates and state.is_main_process:
         found = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
         logger.info("resampled to %d Hz: %s of %d utterances", codec.sample_rate, found, len(utterances))
-    if batch_s is None:
-        batch_s = 20.0 if state.device.type == "cpu" else 400.0
     total_s = sum(utterance.duration_s for utterance in utterances) / state.num_processes
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     done_s, started = 0.0, time.perf_counter()
@@ -70,7 +76,7 @@ def main(
             Path(model).resolve().name if Path(model).is_dir() else model,
             utterances,
             output,
-            Options(format_, shard_hours, batch_s, threads),
+            Options(format_, shard_hours, batch_s or default_batch_s(state.device), threads),
             state=state,
             overwrite=overwrite,
             progress=advance,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-import codec.audio as audio_io
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance, read_manifest
-from codec.training.recordings import ManifestRecordings, Recording, Recordings
+from codec.training.crops import read_crop
+from codec.training.recordings import ManifestRecordings, Recordings, open_recordings
+from codec.training.streamed import StreamedCrops, find_remote_shards, is_streamed
 
 logger = logging.getLogger(__name__)
 
@@ -80,15 +82,32 @@ class StepSampler(Sampler[list[int]]):
         return len(self.micro_batches)
 
 
-def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin_memory: bool) -> Iterator[Tensor]:
-    """Batches (share, 1, num_samples) in the sampler's order.
+def open_crops(config: DataConfig, sample_rate: int, seed: int) -> CropDataset | StreamedCrops:
+    """The crops of ``data.train`` or ``data.shards``.
+
+    Raises:
+        CodecError: a manifest or shard that is missing or damaged.
+    """
+    if is_streamed(config):
+        return StreamedCrops(find_remote_shards(config.shards), sample_rate, config, seed)
+    return CropDataset(open_recordings(config), sample_rate, config, seed)
+
+
+def crop_loader(
+    dataset: CropDataset | StreamedCrops, sampler: StepSampler, workers: int, *, pin_memory: bool
+) -> Iterator[Tensor]:
+    """Batches (share, 1, num_samples) in the sampler's order; of streamed crops, as many.
 
     Raises:
         CodecError: an utterance that cannot be read, in one line, from whichever worker met it.
     """
+    streamed = isinstance(dataset, StreamedCrops)
+    if isinstance(dataset, StreamedCrops):
+        dataset = dataset.for_loader(sampler.rank, sampler.world, sampler.share, sampler.micro_batches.start, workers)
     loader = DataLoader(
         dataset,
-        batch_sampler=sampler,
+        batch_size=sampler.share if streamed else 1,
+        batch_sampler=None if streamed else sampler,
         num_workers=workers,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
@@ -97,7 +116,7 @@ def crop_loader(dataset: CropDataset, sampler: StepSampler, workers: int, *, pin
         generator=torch.Generator(),  # else it draws from the global one, and a resumed run would drop out otherwise
     )
     try:
-        for batch in loader:
+        for batch in islice(loader, len(sampler)):
             yield batch.unsqueeze(1)
     except CodecError as error:
         # From a worker, the message is a whole traceback that ends with ours.
@@ -120,40 +139,6 @@ def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: 
     return [
         read_crop(u, sample_rate, min(wanted, u.num_samples * sample_rate // u.sample_rate), where=0.5) for u in chosen
     ]
-
-
-def _read_file(recording: Recording, start: int, num_samples: int) -> tuple[Tensor, int]:
-    return audio_io.read(recording.path, start, num_samples)
-
-
-def read_crop(
-    utterance: Recording,
-    sample_rate: int,
-    num_samples: int,
-    where: float,
-    read: Callable[[Recording, int, int], tuple[Tensor, int]] = _read_file,
-) -> Tensor:
-    """Read (num_samples,) at ``sample_rate``; ``where`` in [0, 1) places the crop between start and end.
-
-    ``read`` gives a segment of a recording, as :func:`codec.audio.read` does of a file.
-    """
-    native = -(-num_samples * utterance.sample_rate // sample_rate)  # samples in the file
-    spare = max(0, utterance.num_samples - native)
-    start = int(where * (spare + 1))
-    wanted = min(native, utterance.num_samples)
-    name, index = (utterance.path, "manifest") if isinstance(utterance, Utterance) else (utterance, "shard's index")
-    promised = f"the {index} promises {utterance.num_samples} samples at {utterance.sample_rate} Hz"
-    try:
-        channels, rate = read(utterance, start, wanted)
-    except CodecError as error:
-        raise CodecError(f"{error} ({promised})") from None
-    if rate != utterance.sample_rate or channels.shape[-1] < wanted:
-        raise CodecError(
-            f"{name}: {promised}, the file gave {start + channels.shape[-1]} at {rate} Hz; prepare the corpus again"
-        )
-    crop = audio_io.resample(audio_io.to_mono(channels), rate, sample_rate)
-    repeats = -(-num_samples // crop.shape[-1])
-    return crop.repeat(repeats)[:num_samples]
 
 
 def read_manifests(paths: Sequence[str]) -> list[Utterance]:

@@ -21,7 +21,7 @@ from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
 from codec.training.compiling import compile_parts
-from codec.training.data import CropDataset, StepSampler, crop_loader
+from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
 from codec.training.gradients import detached, frozen, leave_untaught
@@ -29,7 +29,6 @@ from codec.training.losses import Judged, MelLoss, discriminator_terms, generato
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_rates, step_unless
 from codec.training.preemption import caught_sigterm
-from codec.training.recordings import open_recordings
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
 from codec.training.validation import Validation
@@ -58,8 +57,7 @@ class Trainer:
         self.config, self.accelerator = config, accelerator
         self.run = Path(config.output)
         settings, device = config.training, accelerator.device
-        recordings = open_recordings(config.data)
-        self.dataset = CropDataset(recordings, config.model.sample_rate, config.data, settings.seed)
+        self.dataset = open_crops(config.data, config.model.sample_rate, settings.seed)
         self.validation = Validation(accelerator, config)
         self._batches(0, 0)  # refuses a batch size that the processes cannot share
 

@@ -12,10 +12,10 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from codec.model import Codec
 from codec.quantizers import Quantizer
-from codec.training.data import CropDataset
 from codec.training.dimensions import CODES, codebook_sample, effective_dimension
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ BATCH = 16  # crops encoded at once
 
 
 @torch.no_grad()
-def gather_latents(accelerator: Accelerator, codec: Codec, dataset: CropDataset, first: int, count: int) -> Tensor:
+def gather_latents(accelerator: Accelerator, codec: Codec, dataset: Dataset[Tensor], first: int, count: int) -> Tensor:
     """Encode crops from position ``first`` on until there are ``count`` latents: (N, D), the same on every process.
 
     However many processes share the work, these are the same latents in the same order.

@@ -12,7 +12,8 @@ import codec.audio as audio_io
 from codec import CodecError
 from codec.config import DataConfig
 from codec.manifest import Utterance, read_manifest, write_manifest
-from codec.training.data import CropDataset, StepSampler, crop_loader, read_crop, validation_crops
+from codec.training.crops import read_crop
+from codec.training.data import CropDataset, StepSampler, crop_loader, validation_crops
 
 
 @pytest.fixture

@@ -1,0 +1,149 @@
+"""Training from streamed shards: shared without overlap, and resumed at the very recording."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from codec import CodecError, RunConfig
+from codec.config import DataConfig
+from codec.manifest import read_manifest
+from codec.tarshards.writing import Options, write_shards
+from codec.training.data import StepSampler, crop_loader, open_crops
+from codec.training.streamed import Share, StreamedCrops, find_remote_shards
+from codec.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def folder(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ten real utterances in four or more shards."""
+    folder = tmp_path_factory.mktemp("store")
+    write_shards(read_manifest(manifest), folder, Options("opus", shard_mb=0.04))
+    return folder
+
+
+@pytest.fixture
+def pattern(folder: Path) -> str:
+    last = len(list(folder.glob("*.tar"))) - 1
+    assert last >= 3
+    return f"pipe:cat {folder}/train-{{000000..{last:06d}}}.tar"
+
+
+def streamed(pattern: str, **settings: object) -> StreamedCrops:
+    settings = {"crop_s": 0.1, "shards": (pattern,), "shuffle_buffer": 3, **settings}
+    crops = open_crops(DataConfig(**settings), 24_000, 5)  # type: ignore[arg-type]
+    assert isinstance(crops, StreamedCrops)
+    return crops
+
+
+@pytest.mark.parametrize("total", [1, 3])
+@pytest.mark.parametrize("buffer", [1, 3, 100])
+def test_a_pass_takes_every_recording_once(pattern: str, total: int, buffer: int) -> None:
+    crops = streamed(pattern, shuffle_buffer=buffer)
+    everything = sorted((shard, row) for shard, (_, count) in enumerate(crops.shards) for row in range(count))
+    assert len(everything) == 10
+    passes = []
+    for number in (0, 1):
+        taken = []
+        for own in range(total):
+            mine = crops._shards_of(Share(own, total), number)
+            order = crops._order(mine, Share(own, total), number)
+            delivered = [shard for shard, _ in crops._recordings(mine, order)]
+            assert delivered == [shard for shard, _ in order]
+            taken += order
+        assert sorted(taken) == everything
+        passes.append(taken)
+    assert passes[0] != passes[1]
+
+
+@pytest.mark.parametrize("before", [1, 4, 9, 10, 17, 23])
+def test_going_on_gives_the_same_crops(pattern: str, before: int) -> None:
+    crops = streamed(pattern, gain_db=(-6.0, 0.0))
+    for share in (Share(0, 1), Share(1, 2)):
+        undisturbed = list(islice(crops.crops(share, 0), before + 5))
+        resumed = list(islice(streamed(pattern, gain_db=(-6.0, 0.0)).crops(share, before), 5))
+        assert all(torch.equal(a, b) for a, b in zip(undisturbed[before:], resumed, strict=True))
+        assert len({crop.sum().item() for crop in undisturbed}) == len(undisturbed)
+
+
+def batches(pattern: str, start: int, stop: int, workers: int, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """What a loader of process 1 of 2 gives, which asks its workers in turn; without starting any."""
+    crops = streamed(pattern).for_loader(1, 2, share=2, first_batch=start, workers=workers)
+    readers = []
+    for number in range(workers):
+        worker = SimpleNamespace(num_workers=workers, id=number)
+        monkeypatch.setattr("codec.training.streamed.get_worker_info", lambda worker=worker: worker)
+        readers.append(iter(list(islice(pickle.loads(pickle.dumps(crops)), 2 * (stop - start)))))
+    return [torch.stack([next(readers[index % workers]) for _ in range(2)]) for index in range(stop - start)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_loader_goes_on_with_the_worker_whose_turn_it_is(
+    pattern: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = batches(pattern, 0, 5, workers, monkeypatch)
+    for start in (1, 2, 3):
+        rest = batches(pattern, start, 5, workers, monkeypatch)
+        assert all(torch.equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+    # They are the crops of the readers of process 1, in turn.
+    shares = [Share(workers + number, 2 * workers) for number in range(workers)]
+    for index, share in enumerate(shares):
+        first = list(islice(streamed(pattern).crops(share, 0), 2))
+        assert torch.equal(whole[index], torch.stack(first))
+
+
+def test_a_loader_gives_the_crops_of_its_reader(pattern: str) -> None:
+    data = streamed(pattern)
+    data[0]  # an open stream is no obstacle to starting a worker
+    found = list(crop_loader(data, StepSampler(4, 1, 3), 1, pin_memory=False))
+    expected = torch.stack(list(islice(streamed(pattern).crops(Share(0, 1), 4), 8))).view(2, 4, 1, 2400)
+    assert torch.equal(torch.stack(found), expected)
+
+
+def test_a_resumed_run_on_streams_equals_an_undisturbed_one(
+    make_config: Callable[..., RunConfig], make_trainer: Callable[..., Trainer], pattern: str
+) -> None:
+    changes: dict[str, Any] = {"data": {"train": [], "shards": [pattern], "shuffle_buffer": 3}}
+    undisturbed = make_trainer(make_config("one", **changes))
+    undisturbed.fit()
+    config = make_config("two", **changes)
+    make_trainer(config).fit(stop_at=5)
+    resumed = make_trainer(config, resume=True)
+    resumed.fit()
+    found: dict[str, Tensor] = resumed.plain_codec.state_dict()
+    for name, value in undisturbed.plain_codec.state_dict().items():
+        assert torch.equal(value, found[name]), name
+
+
+def test_what_cannot_be_fetched_is_named(pattern: str, folder: Path, tmp_path: Path) -> None:
+    def fails(url: str, *parts: str) -> None:
+        with pytest.raises(CodecError) as error:
+            list(islice(streamed(url).crops(Share(0, 1), 0), 10))
+        assert all(part in str(error.value) for part in parts), error.value
+        assert "\n" not in str(error.value)
+
+    fails(f"pipe:cat {tmp_path}/train-000000.tar", "index.json: cannot be fetched", "beside the shards")
+    fails("pipe:echo", "names no tar file")
+    index = json.loads((folder / "index.json").read_text())
+    (tmp_path / "index.json").write_text("[]")
+    fails(f"pipe:cat {tmp_path}/train-000000.tar", "not the index of shards")
+    (tmp_path / "index.json").write_text(json.dumps(index))
+    fails(f"pipe:cat {tmp_path}/other.tar", "does not list it")
+    fails(f"pipe:cat {tmp_path}/train-000000.tar", "train-000000.tar: the stream broke off after 0 of")
+    whole = (folder / "train-000000.tar").read_bytes()
+    (tmp_path / "train-000000.tar").write_bytes(whole[: len(whole) // 2])
+    fails(f"pipe:cat {tmp_path}/train-000000.tar", "train-000000.tar: the stream broke off after ")
+    with pytest.raises(CodecError, match=r"set data\.workers lower, or make smaller shards"):
+        next(crop_loader(streamed(pattern), StepSampler(8, 0, 1, world=8), 2, pin_memory=False))
+    assert [shard.utterances for shard in find_remote_shards([pattern, pattern])] == [
+        entry["utterances"] for entry in index["shards"]
+    ]
