@@ -96,9 +96,9 @@ def nearest_linear_codes(
     centered = queries.double() - codes.center  # (N, D)
     finite = centered.isfinite().all(dim=1)
     with torch.autocast(queries.device.type, enabled=False), full_float32():
-        which, index, crowded = _screened(torch.where(finite.unsqueeze(1), centered, 0.0), codes, screen)
+        which, index, lower, crowded = _screened(torch.where(finite.unsqueeze(1), centered, 0.0), codes, screen)
         crowded &= finite
-        tokens = _decide(centered, codes, which, index)
+        tokens = _decide(centered, codes, *_sharpened(centered, codes, which, index, lower))
         if bool(crowded.any()):
             if wider is not None and screen.basis is not None:
                 tokens[crowded] = nearest_linear_codes(queries[crowded], codes, wider())
@@ -108,8 +108,11 @@ def nearest_linear_codes(
     return torch.where(finite, tokens, 0)
 
 
-def _screened(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tensor, Tensor, Tensor]:
-    """Pairs of a query and a code that may be its nearest (M,), (M,), and (N,) whether a query was given up."""
+def _screened(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pairs of a query and a code that may be its nearest, with a lower bound of its score: (M,) each.
+
+    And (N,) whether a query was given up.
+    """
     slabs = [
         _prepare(part, start, screen)
         for start, part in zip(range(0, len(centered), QUERY_CHUNK), centered.split(QUERY_CHUNK), strict=True)
@@ -124,7 +127,7 @@ def _screened(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Ten
     crowded = torch.cat([slab.left > CROWD for slab in slabs]) | ~least.isfinite()
     which, index, lower = (torch.cat(column) for column in zip(*found, strict=True))
     left = (lower <= least[which]) & ~crowded[which]
-    return which[left], index[left], crowded
+    return which[left], index[left], lower[left], crowded
 
 
 def _prepare(centered: Tensor, start: int, screen: Screen) -> _Queries:
@@ -233,6 +236,21 @@ def _first_of_equals(rows: Tensor) -> Tensor:
     return first[inverse]
 
 
+def _sharpened(
+    centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor, lower: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The pairs that are left once the most promising code of each query is measured in float64."""
+    several = torch.bincount(which, minlength=len(centered)) > 1
+    first = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, which, lower, "amin")
+    promising = several[which] & (lower == first[which])
+    query = which[promising]
+    square = centered.square().sum(dim=1)
+    score = (_distances(centered, codes, query, index[promising]) - square[query]) / 2
+    least = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, query, score, "amin")
+    left = lower <= least[which]
+    return which[left], index[left]
+
+
 def _decide(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) -> Tensor:
     """The answers (N,), given for each query all codes that may be its nearest."""
     tokens = torch.zeros(len(centered), dtype=torch.int64, device=centered.device)
@@ -240,17 +258,18 @@ def _decide(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) 
     alone = count[which] == 1
     tokens[which[alone]] = index[alone]
     which, index = which[~alone], index[~alone]
-    order = index.argsort()  # pairs of one code together: its row is computed once
-    which, index = which[order], index[order]
-    distances = []
-    for query, code in zip(which.split(PAIRS), index.split(PAIRS), strict=True):
-        each, inverse = code.unique_consecutive(return_inverse=True)
-        distances.append((centered[query] - codes.centered(each)[inverse]).square().sum(dim=1))
-    if not distances:
-        return tokens
-    distance = torch.cat(distances)  # (M,)
+    distance = _distances(centered, codes, which, index)  # (M,)
     least = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, which, distance, "amin")
     square = centered.square().sum(dim=1)
     tied = distance <= (least + TIE * (least + square))[which]
-    last = torch.full_like(tokens, len(codes)).scatter_reduce_(0, which[tied], index[tied], "amin")
-    return torch.where(count > 1, last, tokens)
+    lowest = torch.full_like(tokens, len(codes)).scatter_reduce_(0, which[tied], index[tied], "amin")
+    return torch.where(count > 1, lowest.clamp(max=len(codes) - 1), tokens)
+
+
+def _distances(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) -> Tensor:
+    """Squared distances of pairs of a query and a code, (M,) float64."""
+    distances = torch.empty(len(which), dtype=centered.dtype, device=centered.device)
+    for pairs in index.argsort().split(PAIRS):  # pairs of one code together: its row is computed once
+        each, inverse = index[pairs].unique_consecutive(return_inverse=True)
+        distances[pairs] = (centered[which[pairs]] - codes.centered(each)[inverse]).square().sum(dim=1)
+    return distances

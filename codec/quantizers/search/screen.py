@@ -154,7 +154,6 @@ def _rounded(
     codes: LinearCodes, dtype: torch.dtype, chunk: int, dims: int, rotation: Tensor | None
 ) -> Iterator[ScreenChunk]:
     """Codes computed in float32, turned, cut and rounded."""
-    width = _width(dims)
     center, weight, size = codes.center.float(), None, codes.center.new_zeros(())
     if codes.weight is not None:
         turned = codes.weight.double() if rotation is None else rotation.t() @ codes.weight.double()
@@ -168,46 +167,53 @@ def _rounded(
             with torch.autocast(rows.device.type, enabled=False), full_float32():
                 exact = rows @ weight.t()  # (k, D)
             slack = (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
-        low = exact[:, :dims].to(dtype)
+        made = _blank(len(rows), dims, exact.new_empty(0, dtype=dtype))
+        low = made[: len(rows), :dims].copy_(exact[:, :dims])
         error = _longest(exact[:, :dims] - low.float()) + slack
         rest = torch.linalg.vector_norm(exact[:, dims:], dim=1).double()  # (k,)
-        yield _chunk(low, rest, error, slack, width)
+        yield _chunk(made, low, rest, error, slack)
 
 
 def _projected_low(
-    codes: LinearCodes, weight: Tensor, dtype: torch.dtype, chunk: int, sizes: TableSizes
+    codes: LinearCodes, weight: Tensor, dtype: torch.dtype, size: int, sizes: TableSizes
 ) -> Iterator[ScreenChunk]:
     """Codes computed in low precision: W and C are rounded, and so is their product.
 
     |W C - a| <= |W| |C - C'| + |W - W'| |C'| + what adding up in float32 loses + what rounding the result loses, with
     ' for rounded and spectral norms of the matrices.
     """
-    width, dims = _width(len(codes.center)), codes.table.shape[1]
+    dims = codes.table.shape[1]
     low_weight = weight.to(dtype)
     lost = weight.double() - low_weight.double()
     rounded = sizes.longest + sizes.rounding
     before = spectral_bound(weight) * sizes.rounding + spectral_bound(lost) * rounded
     adding = dims * 2 * HALF_ULP[torch.float32] * torch.linalg.matrix_norm(low_weight.double()) * rounded
-    for rows in codes.table.split(_filled(chunk)):
+    for rows in codes.table.split(_filled(size)):
         with torch.autocast(rows.device.type, enabled=False):
-            low = rows.to(dtype) @ low_weight.t()  # (k, D)
-        error = before + adding
-        made = _chunk(low, None, error, error, width)
-        yield made._replace(error=error + HALF_ULP[dtype] * (1 + HALF_ULP[dtype]) * made.reach)
+            made = _blank(len(rows), dims, low_weight)
+            low = torch.mm(rows.to(dtype), low_weight.t(), out=made[: len(rows), :dims])  # (k, D)
+        chunk = _chunk(made, low, None, before + adding, before)
+        yield chunk._replace(error=chunk.error + HALF_ULP[dtype] * (1 + HALF_ULP[dtype]) * chunk.reach)
 
 
-def _chunk(low: Tensor, rest: Tensor | None, error: Tensor, slack: Tensor, width: int) -> ScreenChunk:
+def _blank(codes: int, dims: int, like: Tensor) -> Tensor:
+    """Rows (codes filled up to BLOCK, width) for a chunk, codes and their norms yet to be written."""
+    rows = like.new_empty(_filled(codes), _width(dims))
+    rows[:, dims + PARTS :] = 0
+    rows[:codes, dims + PARTS : dims + 2 * PARTS] = 1
+    rows[codes:, : dims + PARTS] = 0
+    rows[codes:, dims] = torch.inf
+    return rows
+
+
+def _chunk(rows: Tensor, low: Tensor, rest: Tensor | None, error: Tensor, slack: Tensor) -> ScreenChunk:
+    """What is known of rows whose codes ``low`` (k, d) are written; their norms are written here."""
     k, dims = low.shape
-    padded = _filled(k)
     norms = torch.linalg.vector_norm(low.float(), dim=1).double()  # (k,)
     half = norms.square() / 2
     if rest is not None:
         half = half + rest.square() / 2
-    rows = low.new_zeros(padded, width)
-    rows[:k, :dims] = low
-    rows[:k, dims : dims + PARTS] = parts(half, low.dtype)
-    rows[:k, dims + PARTS : dims + 2 * PARTS] = 1
-    rows[k:, dims] = torch.inf
+    rows[:k, dims : dims + PARTS] = parts(half, rows.dtype)
     tail = norms.new_zeros(()) if rest is None else rest.max() + slack
     return ScreenChunk(rows, error, norms.max() * NORM_SLACK, tail)
 
