@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import CORPUS, TINY
+from tiny import CORPUS, TINY
 from torch import Tensor
 
 from codec import Codec, ModelConfig
