@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -254,3 +260,17 @@ def test_the_search_keeps_its_screen_until_a_weight_changes() -> None:
     codes.table.mul_(-2)
     for keep in (True, False):
         assert torch.equal(search.nearest(queries, codes, keep=keep, frozen=True), plain(queries, codes))
+
+
+@pytest.mark.parametrize("options", [[], ["--training"], ["--equality", "40"]])
+def test_the_benchmark_runs_and_says_what_it_found(options: list[str], tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    small = ["--codebook", "100", "--width", "16", "--latents", "5", "--runs", "1", "--threads", "1", "--device", "cpu"]
+    command = [sys.executable, str(root / "benchmarks/search.py"), *small, *options, "-o", str(tmp_path / "out.json")]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL)
+    result = json.loads((tmp_path / "out.json").read_text())
+    if "--equality" in options:
+        assert (result["latents"], result["differ"]) == (40, 0)
+    else:
+        assert result["twin_over_ours"] > 0
+        assert set(result["floor_s"]) == {"float32", "bfloat16"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -17,12 +17,16 @@ from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
 class CodeSearch:
     """Nearest codes of W C_k + b: screened on processors, plainly in float32 elsewhere.
 
+    A screened search asks for sizes that the data decide, so on a GPU the host would wait for it at every chunk.
+
     Args:
         chunk: codes whose scores are held at once.
+        screened: types of the devices where the search is screened; they must have float64.
     """
 
-    def __init__(self, chunk: int = CHUNK) -> None:
+    def __init__(self, chunk: int = CHUNK, screened: Collection[str] = ("cpu",)) -> None:
         self.chunk = chunk
+        self.screened = screened
         self._screen: Kept[Screen] = Kept()
         self._codes: Kept[list[CodeChunk]] = Kept()
         self._sizes: Kept[TableSizes] = Kept()
@@ -38,7 +42,7 @@ class CodeSearch:
         """
         given = [weight for weight in (codes.weight, codes.bias) if weight is not None]
         trained, table = (given, [codes.table]) if frozen else ([*given, codes.table], [])
-        if rows.device.type != "cpu":
+        if rows.device.type not in self.screened:
             chunks = (
                 self._codes.get(trained, table, lambda: list(self._project(codes))) if keep else self._project(codes)
             )
