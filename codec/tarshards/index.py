@@ -93,8 +93,8 @@ def find_shards(patterns: Sequence[str]) -> list[AudioShard]:
             if not names:
                 raise CodecError(f"{name}: no shard has such a name; recipes/shard.py makes some")
             paths.update(dict.fromkeys(map(Path, names)))
-    listed = {folder: _listed(folder) for folder in {path.parent: None for path in paths}}
-    shards = [_shard(path, listed[path.parent].get(path.name)) for path in paths]
+    indices = {folder: _listed(folder) for folder in {path.parent for path in paths}}
+    shards = [_shard(path, indices[path.parent].get(path.name)) for path in paths]
     if not sum(shard.utterances for shard in shards):
         raise CodecError(f"{patterns[0]}: the shards have no recordings; make them again with recipes/shard.py")
     return shards
