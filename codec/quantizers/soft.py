@@ -104,8 +104,9 @@ class HQA(SoftVQ[HQAConfig]):
     def soften(self, rows: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Relaxed one-hot weights, and entropy and commitment in probability."""
         log_q = (-distances).log_softmax(dim=1)
-        gumbel = -torch.empty_like(log_q).exponential_().log()
-        mixture = ((log_q + gumbel) / self.config.temperature).softmax(dim=1)
-        q = log_q.exp()
+        q = mixture = log_q.exp()
+        if self.training:  # validation draws no random numbers: they would be missing in the steps that follow
+            gumbel = -torch.empty_like(log_q).exponential_().log()
+            mixture = ((log_q + gumbel) / self.config.temperature).softmax(dim=1)
         loss = (q * (log_q + math.log(self.codebook_size))).sum(dim=1) + (q * distances).sum(dim=1)
         return mixture, self.config.weight * loss.mean()
