@@ -176,7 +176,7 @@ def build_table(
     rows_quoted = [row for row in published if row.scores.keys() & columns.keys()]
     rows = [_scored_row(name, evaluation, columns, average) for name, evaluation in runs.evaluations.items()]
     rows += [
-        Row(name, "not available", {value: Cell(missing="not available") for value in columns}, note=reason)
+        Row(name, "not available", {value: Cell(missing="not scored") for value in columns}, note=reason)
         for name, reason in runs.unavailable.items()
     ]
     rows += [_quoted_row(row, columns) for row in rows_quoted]

@@ -142,8 +142,9 @@ def table_markdown(table: SystemTable) -> str:
     lines.append("")
     if table.against is not None:
         lines += _difference_lines(table)
-    lines += [f"- {_plain(note)}" for note in (*table.notes, *explanations(table))]
-    lines += ["", f"Versions: {', '.join(version_texts(table.versions))}."]
+    if notes := [*table.notes, *explanations(table)]:
+        lines += [*(f"- {_plain(note)}" for note in notes), ""]
+    lines.append(f"Versions: {', '.join(version_texts(table.versions))}.")
     return "\n".join(lines) + "\n"
 
 

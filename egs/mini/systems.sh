@@ -7,11 +7,12 @@
 #   egs/mini/systems.sh --systems "opus:6 codec2:1300"
 #   egs/mini/systems.sh -- --metrics pesq,stoi                  # what follows goes to recipes/evaluate.py
 #
-# Opus, Codec 2 and Speex are programs (Debian: opus-tools, codec2, speex); one that is not installed is a line of the
-# table that says so. What is scored already is not scored again.
+# Opus, Codec 2 and Speex are programs (Debian: opus-tools, codec2, speex), EnCodec, DAC and Mimi networks (codec fetch); one
+# that is not there is a line of the table that says so. What is scored already is not scored again.
 set -euo pipefail
 
-systems="ground-truth resample:16000 resample:8000 opus:12 opus:6 speex:1 codec2:3200 codec2:2400 codec2:1300 codec2:700"
+systems="ground-truth resample:16000 resample:8000 opus:12 opus:6 speex:1 codec2:3200 codec2:2400 codec2:1300 codec2:700
+  encodec:3 dac:3 mimi:8"
 manifest=
 output=exp/mini/systems
 model=exp/mini/tiny/best
