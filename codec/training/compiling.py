@@ -20,6 +20,8 @@ def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
         CodecError: this machine cannot compile.
     """
     _try_compiler(next(codec.parameters()).device)
+    # Two losses go backward through one pass of the discriminators: what was saved for the first must outlive it.
+    torch._functorch.config.donated_buffer = False
     for part in (codec.encoder, codec.decoder, discriminators):
         part.compile(dynamic=False)
 

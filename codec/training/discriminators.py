@@ -10,7 +10,7 @@ A member maps audio (B, T) to its feature maps, the last one being its judgement
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -156,8 +156,14 @@ class Discriminators(nn.ModuleDict):
         }
         super().__init__({name: family for name, family in families.items() if len(family.members)})
 
-    def forward(self, audio: Tensor) -> dict[str, list[Features]]:
-        """(B, 1, T) -> feature maps of every member of every family."""
+    def forward(self, audio: Tensor, other: Tensor | None = None) -> Any:
+        """(B, 1, T) -> feature maps of every member of every family; with ``other``, a pair of them.
+
+        Two signals in one call, because data-parallel training wants one forward pass for each backward pass, and not
+        in one batch, because a loss on one of them alone would then compute gradients of zero for the other.
+        """
+        if other is not None:
+            return self(audio), self(other)
         return {name: family(audio) for name, family in self.items()}
 
 

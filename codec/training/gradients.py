@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from torch import nn
+import torch
+from torch import Tensor
 
 from codec.config import LossConfig
 from codec.model import Codec
@@ -31,14 +29,20 @@ def detached(judged: Judged) -> Judged:
     }
 
 
-@contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
-    """Gradients pass through ``module`` but not into it."""
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+def stand_in(loss: Tensor, at: Tensor, signal: Tensor) -> Tensor:
+    """What has the gradient of ``loss`` on ``signal``, where the graph of ``loss`` ends at a leaf with its values.
+
+    No other leaf gets a gradient, and none is computed for it: weights on the way learn nothing from this loss.
+
+    Args:
+        loss: ().
+        at: the leaf, of the signal's shape.
+        signal: with a graph of its own.
+
+    Returns:
+        (), to be added to other losses on ``signal``; its value means nothing.
+    """
+    if not loss.requires_grad:  # every weight is 0
+        return loss
+    (gradient,) = torch.autograd.grad(loss, at)
+    return (signal * gradient).sum()

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 
-from codec.config import RunConfig
+from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
@@ -24,8 +24,8 @@ from codec.training.compiling import compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
-from codec.training.gradients import detached, frozen, leave_untaught
-from codec.training.losses import Judged, MelLoss, discriminator_terms, generator_terms, weighted_sum
+from codec.training.gradients import detached, leave_untaught, stand_in
+from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_rates, step_unless
 from codec.training.preemption import caught_sigterm
@@ -85,6 +85,7 @@ class Trainer:
         # Without the data-parallel wrapper, which may only see passes that end in gradients of its own parameters.
         self.plain_codec: Codec = accelerator.unwrap_model(self.codec)
         self.plain_discriminators: Discriminators = accelerator.unwrap_model(self.discriminators)
+        self.taught = [weight for weight in self.plain_discriminators.parameters() if weight.requires_grad]
 
         self.warmup_steps = round(settings.bottleneck_warmup.share * settings.steps)
         self.next_step = 0
@@ -129,15 +130,12 @@ class Trainer:
                     "mel": self.mel(output.audio, real),
                     "commitment": output.quantizer.loss / self.latent_variance,
                 }
+                loss = weighted_sum(terms, losses)
                 if adversarial:
-                    on_fake, on_real = self._judge(output.audio.detach(), real)
-                    judging = discriminator_terms(on_fake, on_real)
-                    self._backward(weighted_sum(judging, losses), len(micro_batches))
-                    with frozen(self.plain_discriminators):
-                        judged = self.plain_discriminators(output.audio)
-                    terms |= generator_terms(judged, detached(on_real))
-                    self.reporter.add_losses(judging)
-                self._backward(weighted_sum(terms, losses), len(micro_batches))
+                    against, pull = self._contest(output.audio, real, losses, len(micro_batches))
+                    terms |= against
+                    loss = loss + pull
+                self._backward(loss, len(micro_batches))
             self.reporter.add_losses(terms)
             self.reporter.add_output(output, bypass=bypass)
 
@@ -156,22 +154,26 @@ class Trainer:
         self.reporter.means.add(norms)
         self.next_step = step + 1
 
-    def _judge(self, fake: Tensor, real: Tensor) -> tuple[Judged, Judged]:
-        """Feature maps of both, in one pass through the discriminators."""
-        judged: Judged = self.discriminators(torch.cat([fake, real]))
-        halves = {
-            family: [[feature.chunk(2) for feature in features] for features in members]
-            for family, members in judged.items()
-        }
-        on_fake, on_real = (
-            {family: [[pair[side] for pair in features] for features in members] for family, members in halves.items()}
-            for side in (0, 1)
-        )
-        return on_fake, on_real
+    def _contest(
+        self, audio: Tensor, real: Tensor, losses: LossConfig, micro_batches: int
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """Teach the discriminators, and hear from the same pass what they make of the generator.
 
-    def _backward(self, loss: Tensor, micro_batches: int) -> None:
+        Returns:
+            The generator's terms for the log, and what stands for them in its loss.
+        """
+        fake = audio.detach().requires_grad_()  # both graphs end here
+        on_fake, on_real = self.discriminators(fake, real)
+        judging = discriminator_terms(on_fake, on_real)
+        self.reporter.add_losses(judging)
+        self._backward(weighted_sum(judging, losses), micro_batches, inputs=self.taught, retain_graph=True)
+        terms = generator_terms(on_fake, detached(on_real))
+        pull = stand_in(weighted_sum(terms, losses), fake, audio)
+        return {name: value.detach() for name, value in terms.items()}, pull
+
+    def _backward(self, loss: Tensor, micro_batches: int, **options: Any) -> None:
         if loss.requires_grad:  # not where every weight of the discriminators' losses is 0
-            self.accelerator.backward(loss / micro_batches)
+            self.accelerator.backward(loss / micro_batches, **options)
 
     def _clip(self, module: nn.Module) -> Tensor:
         limit = self.config.optimizer.clip_norm
