@@ -25,6 +25,7 @@ TIE = 2.0**-40
 CROWD = 256  # codes left to a query, from which on the screen is given up for it
 PAIRS = 4096  # queries and codes compared at once in float64
 UNRULED = 256  # queries whose scores against CHUNK codes are held at once in float64
+SAMPLE = 1024  # codes that give a first idea of the least score
 TINY = 1e-30  # matrix units take smaller products for 0
 
 
@@ -96,7 +97,9 @@ def nearest_linear_codes(
     centered = queries.double() - codes.center  # (N, D)
     finite = centered.isfinite().all(dim=1)
     with torch.autocast(queries.device.type, enabled=False), full_float32():
-        which, index, lower, crowded = _screened(torch.where(finite.unsqueeze(1), centered, 0.0), codes, screen)
+        if not bool(finite.all()):
+            centered = torch.where(finite.unsqueeze(1), centered, 0.0)
+        which, index, lower, crowded = _screened(centered, screen)
         crowded &= finite
         tokens = _decide(centered, codes, *_sharpened(centered, codes, which, index, lower))
         if bool(crowded.any()):
@@ -108,7 +111,7 @@ def nearest_linear_codes(
     return torch.where(finite, tokens, 0)
 
 
-def _screened(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _screened(centered: Tensor, screen: Screen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pairs of a query and a code that may be its nearest, with a lower bound of its score: (M,) each.
 
     And (N,) whether a query was given up.
@@ -158,13 +161,12 @@ def _prepare(centered: Tensor, start: int, screen: Screen) -> _Queries:
 
 def _screen_chunk(slab: _Queries, chunk: ScreenChunk, screen: Screen, offset: int) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of a chunk that may be nearest, as (queries, codes, lower bounds of their scores); updates the slab."""
-    scores = _product(slab.rows, chunk.rows)  # (n, k)
     if offset == 0:  # a first idea of the least score; shifted by it, scores near it lose nothing to rounding
-        shift = parts(scores.amin(dim=1).double(), screen.dtype)
+        shift = parts(_product(slab.rows, chunk.rows[:SAMPLE]).amin(dim=1).double(), screen.dtype)  # (n, PARTS)
         slab.shift = shift.double().sum(dim=1)
         dims = screen.dims
         slab.rows[:, dims + PARTS : dims + 2 * PARTS] = -shift
-        scores = _product(slab.rows, chunk.rows)
+    scores = _product(slab.rows, chunk.rows)  # (n, k)
     bounds = _bounds(slab, chunk, screen)
     off = HALF_ULP[scores.dtype] * 1.01  # that the score as written is off, of itself
     blocks = scores.view(len(scores), BLOCK, -1).amin(dim=1)  # (n, k / BLOCK), each of codes that far apart
@@ -244,8 +246,7 @@ def _sharpened(
     first = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, which, lower, "amin")
     promising = several[which] & (lower == first[which])
     query = which[promising]
-    square = centered.square().sum(dim=1)
-    score = (_distances(centered, codes, query, index[promising]) - square[query]) / 2
+    score = (_distances(centered, codes, query, index[promising]) - centered[query].square().sum(dim=1)) / 2
     least = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, query, score, "amin")
     left = lower <= least[which]
     return which[left], index[left]
@@ -260,8 +261,7 @@ def _decide(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) 
     which, index = which[~alone], index[~alone]
     distance = _distances(centered, codes, which, index)  # (M,)
     least = centered.new_full((len(centered),), torch.inf).scatter_reduce_(0, which, distance, "amin")
-    square = centered.square().sum(dim=1)
-    tied = distance <= (least + TIE * (least + square))[which]
+    tied = distance <= least[which] + TIE * (least[which] + centered[which].square().sum(dim=1))
     lowest = torch.full_like(tokens, len(codes)).scatter_reduce_(0, which[tied], index[tied], "amin")
     return torch.where(count > 1, lowest.clamp(max=len(codes) - 1), tokens)
 
@@ -269,6 +269,8 @@ def _decide(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) 
 def _distances(centered: Tensor, codes: LinearCodes, which: Tensor, index: Tensor) -> Tensor:
     """Squared distances of pairs of a query and a code, (M,) float64."""
     distances = torch.empty(len(which), dtype=centered.dtype, device=centered.device)
+    if len(index) == 0:
+        return distances
     for pairs in index.argsort().split(PAIRS):  # pairs of one code together: its row is computed once
         each, inverse = index[pairs].unique_consecutive(return_inverse=True)
         distances[pairs] = (centered[which[pairs]] - codes.centered(each)[inverse]).square().sum(dim=1)
