@@ -42,6 +42,8 @@ def state(quantizer: Quantizer[Any]) -> dict[str, torch.Tensor]:
 
 def test_every_system_is_here() -> None:
     assert {SETTINGS[system].get("name", "simvq") for system in SYSTEMS} == set(REGISTRY)
+    page = (ROOT / "docs" / "bottlenecks.md").read_text(encoding="utf-8")
+    assert [system for system in REGISTRY if f"**{system}**" not in page] == []
 
 
 # -- shapes and tokens ----------------------------------------------------------------------------------------------
