@@ -16,7 +16,7 @@ def write(path: Path, text: str) -> Path:
 def test_defaults_are_the_published_model_and_objective(tmp_path: Path) -> None:
     config = load_run_config(write(tmp_path / "empty.yaml", ""))
     assert config == RunConfig()
-    assert config.model.hop_length == 320 or path.parent.name == "rates"
+    assert config.model.hop_length == 320
     assert config.model.encoder.strides == (2, 4, 5, 8)
     assert (config.losses.mel, config.losses.commitment) == (45, 1000)
     assert preset("reference") == ModelConfig()
@@ -38,6 +38,13 @@ def test_rates_may_be_written_as_people_write_them(tmp_path: Path, written: str)
     assert load_run_config(path, [f"optimizer.discriminator_lr={written}"]).optimizer == OptimizerConfig(
         lr=3e-4, discriminator_lr=3e-4
     )
+
+
+def test_no_is_a_word_and_false_is_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.yaml", "training: {mixed_precision: no, compile: true}")
+    assert load_run_config(path).training.mixed_precision == "no"
+    training = load_run_config(path, ["training.mixed_precision=no", "training.compile=False"]).training
+    assert (training.mixed_precision, training.compile) == ("no", False)
 
 
 def test_written_settings_read_back_the_same(tmp_path: Path) -> None:

@@ -17,7 +17,12 @@ from codec.errors import CodecError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that reads 3e-4 as a number. PyYAML follows YAML 1.1, which wants 3.0e-4."""
+    """YAML that reads 3e-4 as a number and ``no`` as a word. PyYAML follows YAML 1.1: 3.0e-4, and ``no`` is false."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's way
+        first: [(tag, form) for tag, form in resolvers if tag != "tag:yaml.org,2002:bool" or first in "tTfF"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 _Loader.add_implicit_resolver(
