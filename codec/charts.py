@@ -119,8 +119,9 @@ def _axes(plot: _Plot, x_label: str) -> list[str]:
 
 def ticks(low: float, high: float, count: int) -> list[float]:
     """Round numbers from at most ``low`` to at least ``high``, in about ``count`` steps of 1, 2 or 5 times 10^n."""
-    if high <= low:  # one value alone: a scale around it
-        low, high = low - (abs(low) or 1.0) * 0.1, low + (abs(low) or 1.0) * 0.1
+    if high - low <= max(1e-9 * max(abs(low), abs(high)), 1e-10):  # one value, but for rounding: a scale around it
+        margin = 0.1 * (abs(low) if abs(low) > 1e-9 else 1.0)
+        low, high = low - margin, high + margin
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)

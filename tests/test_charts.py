@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from xml.etree import ElementTree
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from codec.charts import BOTTOM, LEFT, RIGHT, TOP, Curve, line_chart, log_ticks, short, ticks
 
@@ -70,9 +73,18 @@ def test_ticks_are_round_and_enclose_the_data() -> None:
     assert ticks(-7, 3, 5) == [-8, -6, -4, -2, 0, 2, 4]
     assert log_ticks(0.3, 4) == [0.2, 0.5, 1, 2, 5]
     assert log_ticks(1, 1e6) == [1, 10, 100, 1000, 1e4, 1e5, 1e6]
-    for low, high in [(3, 3), (0, 0), (-2, -2), (1e-9, 1e-9)]:
+    for low, high in [(3, 3), (0, 0), (-2, -2), (1e-9, 1e-9), (0, 5e-324), (1e6, 1e6 + 2e-10), (-1e-13, 1e-13)]:
         around = ticks(low, high, 4)
         assert around[0] <= low <= high <= around[-1] and around[0] < around[-1]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))
+def test_ticks_of_any_two_numbers_rise(a: float, b: float) -> None:
+    found = ticks(min(a, b), max(a, b), 4)
+    assert 2 <= len(found) <= 8
+    assert all(first < second for first, second in itertools.pairwise(found))
+    slack = 1e-11 * max(abs(a), abs(b), 1.0)
+    assert found[0] <= min(a, b) + slack and found[-1] >= max(a, b) - slack
 
 
 def test_short_labels() -> None:

@@ -17,7 +17,10 @@
 
   // Round numbers that enclose low to high, in about four steps of 1, 2 or 5 times a power of ten.
   const ticks = (low, high) => {
-    if (high <= low) [low, high] = [low - (Math.abs(low) || 1) * 0.1, low + (Math.abs(low) || 1) * 0.1];
+    if (high - low <= Math.max(1e-9 * Math.max(Math.abs(low), Math.abs(high)), 1e-10)) {
+      const margin = 0.1 * (Math.abs(low) > 1e-9 ? Math.abs(low) : 1);
+      [low, high] = [low - margin, high + margin];
+    }
     const rough = (high - low) / 4, power = 10 ** Math.floor(Math.log10(rough));
     const step = [1, 2, 5, 10].map((factor) => factor * power).find((size) => size >= rough * 0.999);
     const first = Math.floor(low / step + 1e-9), last = Math.ceil(high / step - 1e-9);
