@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -23,7 +24,16 @@ from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.vocos import VocosBackbone
-from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, find_model, load_weights, read_json, read_weights
+from codec.pretrained import (
+    CHECKSUMS_FILE,
+    CONFIG_FILE,
+    WEIGHTS_FILE,
+    check_sums,
+    find_model,
+    load_weights,
+    read_json,
+    read_weights,
+)
 from codec.quantizers import QuantizerOutput, build_quantizer
 
 
@@ -261,9 +271,27 @@ class Codec(nn.Module):
         """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
         directory = Path(directory)
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
+        (directory / CHECKSUMS_FILE).unlink(missing_ok=True)  # of the model that was there
         with replacing(directory / WEIGHTS_FILE) as temporary:
             temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
         write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
+
+    def push_to_hub(
+        self, repository: str, *, licence: str | None = None, private: bool = False, revision: str | None = None
+    ) -> str:
+        """Upload the model with card and checksums to "owner/name" on the hub, and return the commit's address.
+
+        ``codec push`` does it for a run's folder, whose card then tells training and scores.
+
+        Raises:
+            CodecError: off line, not logged in, or refused by the hub.
+        """
+        from codec.sharing import prepare, push  # which loads models
+
+        with TemporaryDirectory(prefix="codec-") as name:
+            self.save_pretrained(Path(name, "model"))
+            prepare(Path(name, "model"), Path(name, "shared"), repository, licence=licence)
+            return push(Path(name, "shared"), repository, private=private, revision=revision)
 
     @classmethod
     def from_pretrained(
@@ -271,6 +299,7 @@ class Codec(nn.Module):
         name_or_dir: str | Path,
         device: str | torch.device = "auto",
         *,
+        revision: str | None = None,
         dtype: str = "float32",
         compile: bool = False,
     ) -> Self:
@@ -280,15 +309,18 @@ class Codec(nn.Module):
             name_or_dir: a folder with ``config.json`` and ``model.safetensors``, or the name of a hub repository that
                 has them ("owner/name"; fetched once and kept, off line from what was kept).
             device: ``auto`` takes CUDA, then MPS, then the CPU.
+            revision: branch, tag or commit of a hub repository; None: its main branch.
             dtype: of the decoder's matrix products, ``float32`` or ``bfloat16``; tokens never depend on it.
             compile: the decoder by torch.compile, when it first runs (see docs/speed.md for what it costs and gains).
 
         Raises:
-            CodecError: no such folder, a missing or damaged file, weights that do not fit the settings, an unknown
+            CodecError: no such folder, a missing or damaged file, one that is not that of ``SHA256SUMS`` (which shared
+                models have), weights that do not fit the settings, an unknown
                 ``dtype``, or a device that this machine does not have.
         """
         inference = Inference(dtype, compile=compile)
-        directory = find_model(name_or_dir)
+        directory = find_model(name_or_dir, revision)
+        check_sums(directory)
         config = build(ModelConfig, read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
         target = pick_device(device)
         # Weights made under a caller's inference mode could never be trained.

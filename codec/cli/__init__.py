@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from codec.cli import bench, compare, convert, decode, encode, export, fetch, info, plot, report, tokens
+from codec.cli import bench, compare, convert, decode, encode, export, fetch, info, plot, push, report, tokens
 from codec.cli.console import run
 
 __all__ = ["app", "main", "run"]
@@ -33,6 +33,7 @@ app.command("report")(report.report)
 app.command("plot")(plot.plot)
 app.command("bench")(bench.bench)
 app.command("export")(export.export)
+app.command("push")(push.push)
 app.add_typer(convert.app, name="convert")
 app.add_typer(fetch.app, name="fetch")
 

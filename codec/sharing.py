@@ -1,0 +1,177 @@
+"""Models for others: a folder with model card and checksums, and its way to the hub."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from codec.config import load_run_config
+from codec.errors import CodecError
+from codec.files import write_text
+from codec.model import Codec
+from codec.pretrained import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, check_repository_name, read_json, sha256_of
+
+logger = logging.getLogger(__name__)
+
+CARD_FILE = "README.md"
+RUN_FILE = "config.yaml"  # of a run folder, one above best/ and last/
+
+
+def prepare(
+    model: Path, output: Path, repository: str, *, licence: str | None = None, evaluation: Path | None = None
+) -> Codec:
+    """Write the folder that :func:`push` uploads: settings, weights, ``SHA256SUMS`` and the model card ``README.md``.
+
+    Args:
+        model: model folder. If it is ``best/`` or ``last/`` of a run, the card says how it was trained.
+        output: folder to write.
+        repository: "owner/name", for the card.
+        licence: as the hub names it ("mit", "cc-by-4.0"). None: the card says that none is given.
+        evaluation: folder that ``recipes/evaluate.py`` wrote for this model; its scores go into the card.
+
+    Returns:
+        The model, loaded and thereby checked.
+
+    Raises:
+        CodecError: no whole model, an evaluation that cannot be read or is of another model, or a place that cannot be
+            written.
+    """
+    check_repository_name(repository)
+    codec = Codec.from_pretrained(model, "cpu")
+    card = model_card(codec, repository, licence=licence, run=_run_of(model), scores=_scores(codec, evaluation))
+    codec.save_pretrained(output)
+    for name in (CONFIG_FILE, WEIGHTS_FILE):  # bytes as they are: weights in half precision stay so
+        shutil.copyfile(model / name, output / name)
+    write_text(output / CARD_FILE, card)
+    sums = [f"{sha256_of(output / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE)]
+    write_text(output / CHECKSUMS_FILE, "".join(sums))  # what `sha256sum -c` reads
+    return codec
+
+
+def push(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:
+    """Upload a folder that :func:`prepare` wrote; the repository is made where there is none.
+
+    The token is the one that ``hf auth login`` or ``HF_TOKEN`` left; it is neither read nor shown here.
+
+    Returns:
+        The address of the commit.
+
+    Raises:
+        CodecError: off line, not logged in, or refused by the hub; nothing is changed there then.
+    """
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+
+    check_repository_name(repository)
+    if constants.HF_HUB_OFFLINE:
+        raise CodecError(f"{repository}: HF_HUB_OFFLINE is set, nothing is sent; unset it to push")
+    api = HfApi()
+    try:
+        api.create_repo(repository, private=private, exist_ok=True)
+        if revision is not None:
+            api.create_branch(repository, branch=revision, exist_ok=True)
+        commit = api.upload_folder(
+            repo_id=repository,
+            folder_path=folder,
+            revision=revision,
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE],
+            commit_message="A codec, its card and its checksums",
+        )
+    except LocalTokenNotFoundError:
+        raise CodecError(f"{repository}: not logged in to the hub; run 'hf auth login' first") from None
+    except HfHubHTTPError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CodecError(f"{repository}: the hub refused it ({reason}); check name and rights") from None
+    except (*_network_errors(), OSError) as error:
+        raise CodecError(f"{repository}: the hub cannot be reached ({type(error).__name__}); try again later") from None
+    return str(commit.commit_url)
+
+
+def _network_errors() -> list[type[Exception]]:
+    """What the hub's client raises where there is no connection: requests, and httpx from its version 1 on."""
+    errors: list[type[Exception]] = [requests.RequestException]
+    with suppress(ImportError):
+        import httpx
+
+        errors.append(httpx.HTTPError)
+    return errors
+
+
+def model_card(
+    codec: Codec, repository: str, *, licence: str | None, run: Mapping[str, str], scores: Mapping[str, Any] | None
+) -> str:
+    """The card as Markdown; it says what is known of this model and nothing else."""
+    bits = f"{codec.bitrate_bps:.0f} bit/s"
+    facts = {
+        "Sample rate": f"{codec.sample_rate} Hz",
+        "Tokens": f"{codec.frame_rate:g} a second, from one codebook of {codec.codebook_size}",
+        "Rate": bits,
+        "Parameters": f"{sum(parameter.numel() for parameter in codec.parameters()):,}",
+        "Fingerprint": f"`{codec.fingerprint}`, which every `.svq` file made with it carries",
+        **run,
+    }
+    head = ["---", f"license: {licence}" if licence else "license: unknown", "library_name: simvq-codec"]
+    head += ["pipeline_tag: audio-to-audio", "tags: [speech, audio-codec, neural-codec, speech-tokenizer]", "---"]
+    lines = [*head, "", f"# {repository}", "", f"A speech codec with one codebook: {bits}.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    lines += ["## Use", "", "```python", "from codec import Codec, audio"]
+    lines += [f'codec = Codec.from_pretrained("{repository}")']
+    lines += ['tokens = codec.encode(audio.load("speech.wav", codec.sample_rate))']
+    lines += ['audio.write("back.wav", codec.decode(tokens)[0], codec.sample_rate)', "```", ""]
+    lines += ["## Scores", "", *(_score_lines(scores) if scores else ["None were given with this model."]), ""]
+    lines += ["## Limits", "", "- Mono speech; several channels are mixed down."]
+    if not codec.is_causal:
+        lines.append("- The decoder looks at the whole utterance: recordings beyond 30 s are decoded in windows.")
+    lines += ["- Speech unlike that of the training data may come back worse, or as another voice."]
+    return "\n".join(lines) + "\n"
+
+
+def _score_lines(scores: Mapping[str, Any]) -> list[str]:
+    lines = [
+        f"Test set {scores['test_set']}: {scores['utterances']} utterances of {scores['speakers']} speakers, "
+        f"{scores['duration_s'] / 60:.1f} minutes; protocol {scores['protocol']}. Means with 95 % intervals over "
+        "utterances.",
+        "",
+        "| metric | mean | 95 % interval | scored | failed |",
+        "|---|---|---|---|---|",
+    ]
+    for name, value in scores["metrics"].items():
+        if value["mean"] is not None:
+            interval = f"{value['ci95'][0]:.3f} to {value['ci95'][1]:.3f}" if value["ci95"] else ""
+            lines.append(f"| {name} | {value['mean']:.3f} | {interval} | {value['n_ok']} | {value['n_failed']} |")
+    return lines
+
+
+def _scores(codec: Codec, evaluation: Path | None) -> Mapping[str, Any] | None:
+    if evaluation is None:
+        return None
+    scores = read_json(evaluation / "summary.json")
+    needed = {"test_set", "utterances", "speakers", "duration_s", "protocol", "metrics", "system"}
+    if not isinstance(scores, dict) or not needed <= scores.keys():
+        raise CodecError(f"{evaluation}: no finished evaluation; score the model with recipes/evaluate.py first")
+    if codec.fingerprint not in str(scores["system"]["identity"]):
+        raise CodecError(
+            f"{evaluation}: scores of {scores['system']['name']}, but this model is {codec.fingerprint}; "
+            "give the evaluation of this model"
+        )
+    return scores
+
+
+def _run_of(model: Path) -> dict[str, str]:
+    """How a model was trained, from the run folder that it lies in; nothing where it does not."""
+    path = model.resolve().parent / RUN_FILE
+    if not path.is_file():
+        return {}
+    config = load_run_config(path)
+    hours = config.training.steps * config.data.batch_size * config.data.crop_s / 3600
+    return {
+        "Training": f"{config.training.steps:,} steps of {config.data.batch_size} crops of {config.data.crop_s:g} s: "
+        f"{hours:,.1f} hours of audio heard, with repetitions",
+        "Training data": ", ".join(Path(name).stem for name in config.data.train),
+    }
