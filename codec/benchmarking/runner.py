@@ -54,7 +54,7 @@ def run_cases(
         device: where.
         dtype: of the decoder's products.
         speech: what to code.
-        runs: of each contestant.
+        runs: of each contestant; half as many of training steps.
         precision: of training steps.
         twin: makes the other contestant of a case.
         training_twin: the same for training steps.
@@ -68,7 +68,7 @@ def run_cases(
             if case.stage == "train_step":
                 subject, present = None, None
                 gc.collect()
-                yield from _training(case, machine, device, precision, runs, training_twin)
+                yield from _training(case, machine, device, precision, max(1, runs // 2), training_twin)
                 continue
             if subject is None or present != (case.size, case.codebook_size):
                 subject, present = None, None  # the old one goes before the new one comes
