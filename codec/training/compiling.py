@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 from torch._dynamo.exc import TorchDynamoException
@@ -24,6 +27,23 @@ def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
     torch._functorch.config.donated_buffer = False
     for part in (codec.encoder, codec.decoder, discriminators):
         part.compile(dynamic=False)
+
+
+@contextmanager
+def compile_errors_explained() -> Iterator[None]:
+    """A part that torch.compile cannot translate (on the CPU torch 2.11 fails on some) becomes one line.
+
+    Raises:
+        CodecError: what failed, and the way round it.
+    """
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = str(error).strip().splitlines()[0]
+        raise CodecError(
+            f"training.compile=true: torch {torch.__version__} cannot compile this model here ({reason}); set "
+            "training.compile=false, and --resume goes on"
+        ) from None
 
 
 def _try_compiler(device: torch.device) -> None:

@@ -20,7 +20,7 @@ from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
-from codec.training.compiling import compile_parts
+from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
@@ -198,7 +198,7 @@ class Trainer:
         reporter.start_clock(self.next_step)
         batches = self._batches(self.next_step, stop)
         self.codec.train()
-        with disk_errors_explained(self.run), caught_sigterm() as asked_to_stop:
+        with disk_errors_explained(self.run), compile_errors_explained(), caught_sigterm() as asked_to_stop:
             while self.next_step < stop:
                 if self.next_step == self.warmup_steps:
                     self._begin_quantizing()
