@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import shutil
 from collections.abc import Mapping
@@ -93,14 +94,11 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
     return str(commit.commit_url)
 
 
-def _network_errors() -> list[type[Exception]]:
-    """What the hub's client raises where there is no connection: requests, and httpx from its version 1 on."""
-    errors: list[type[Exception]] = [requests.RequestException]
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the hub's client raises where there is no connection: requests' errors, httpx' from its version 1 on."""
     with suppress(ImportError):
-        import httpx
-
-        errors.append(httpx.HTTPError)
-    return errors
+        return requests.RequestException, importlib.import_module("httpx").HTTPError
+    return (requests.RequestException,)
 
 
 def model_card(

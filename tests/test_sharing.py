@@ -132,6 +132,7 @@ def test_what_stops_a_push(hub: type[Hub], tmp_path: Path, monkeypatch: pytest.M
     for fails, says in (
         (LocalTokenNotFoundError("hf_secret"), "run 'hf auth login' first"),
         (requests.ConnectionError("hf_secret"), "cannot be reached"),
+        (ConnectionError("hf_secret"), "cannot be reached"),
     ):
         hub.fails = fails
         with pytest.raises(CodecError, match=says) as error:
