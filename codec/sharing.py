@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from codec.config import load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
@@ -89,7 +87,7 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0]
         raise CodecError(f"{repository}: the hub refused it ({reason}); check name and rights") from None
-    except (*_network_errors(), OSError) as error:
+    except _network_errors() as error:
         raise CodecError(f"{repository}: the hub cannot be reached ({type(error).__name__}); try again later") from None
     return str(commit.commit_url)
 
@@ -97,8 +95,8 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
 def _network_errors() -> tuple[type[Exception], ...]:
     """What the hub's client raises where there is no connection: requests' errors, httpx' from its version 1 on."""
     with suppress(ImportError):
-        return requests.RequestException, importlib.import_module("httpx").HTTPError
-    return (requests.RequestException,)
+        return OSError, importlib.import_module("httpx").HTTPError
+    return (OSError,)  # of which requests' errors are
 
 
 def model_card(
