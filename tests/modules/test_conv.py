@@ -18,6 +18,19 @@ def test_convolution_gives_one_output_a_stride(causal: bool, kernel: int, stride
     assert conv(torch.randn(1, 2, length)).shape == (1, 3, -(-length // stride))
 
 
+@pytest.mark.parametrize(
+    ("channels", "kernel", "stride"), [(16, 16, 8), (24, 16, 8), (16, 8, 4), (32, 10, 5), (1, 7, 1)]
+)
+def test_half_precision_rounds_and_does_no_more(channels: int, kernel: int, stride: int) -> None:
+    """Narrow strided convolutions come out wrong in bfloat16 on some processors."""
+    torch.manual_seed(0)
+    conv, x = Conv1d(channels, 32, kernel, stride), torch.randn(2, channels, 4000)
+    exact = conv(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rounded = conv(x)
+    assert (rounded.float() - exact).norm() < 0.01 * exact.norm()
+
+
 def test_padding_reflects_and_extends_short_input_by_zeros() -> None:
     assert pad_reflect(torch.tensor([[1.0, 2, 3, 4]]), 2, 1).tolist() == [[3, 2, 1, 2, 3, 4, 3]]
     assert pad_reflect(torch.tensor([[1.0, 2]]), 3, 0).tolist() == [[0, 0, 2, 1, 2]]
