@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from codec.config.base import Settings, build
+from codec.config.base import Config, Settings, build
 from codec.config.model import preset_sizes
 from codec.config.run import RunConfig
 from codec.errors import CodecError
@@ -40,14 +40,28 @@ def load_run_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfi
     Raises:
         CodecError: file missing or not YAML, unknown key, wrong type, malformed override.
     """
-    data = read_yaml(Path(path))
-    for item in overrides:
-        data = merge(data, _parse_override(item))
+    data = _read_with(path, overrides)
     model = data.get("model", {})
     if isinstance(model, dict) and "preset" in model:
         rest = {key: value for key, value in model.items() if key != "preset"}
         data = {**data, "model": merge(preset_sizes(model["preset"]), rest)}
     return build(RunConfig, data, str(path))
+
+
+def load_config(kind: type[Config], path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The same for other settings than a codec's run.
+
+    Raises:
+        CodecError: as :func:`load_run_config`.
+    """
+    return build(kind, _read_with(path, overrides), str(path))
+
+
+def _read_with(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    data = read_yaml(Path(path))
+    for item in overrides:
+        data = merge(data, _parse_override(item))
+    return data
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from codec.config import RunConfig, TrainingConfig, dump_yaml, load_run_config
+from codec.config import Settings, dump_yaml, load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
 
@@ -21,6 +21,18 @@ CONFIG = "config.yaml"
 FIXED = ("model", "discriminators", "data.batch_size", "training.seed")
 # Of a disk that takes no more: full, over quota, over the largest file, broken, read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+class Keeping(Protocol):
+    """Settings that say which checkpoints stay."""
+
+    @property
+    def keep_checkpoints(self) -> int:
+        """The newest so many."""
+
+    @property
+    def milestone_every(self) -> int | None:
+        """Steps whose checkpoints are kept for ever."""
 
 
 def find_checkpoints(run: Path) -> list[tuple[int, Path]]:
@@ -33,13 +45,13 @@ def find_checkpoints(run: Path) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def superseded(steps: list[int], settings: TrainingConfig) -> list[int]:
+def superseded(steps: list[int], settings: Keeping) -> list[int]:
     """Which of the checkpoints at ``steps`` (rising) may go: neither among the newest nor milestones."""
     old = steps[: -settings.keep_checkpoints]
     return [step for step in old if settings.milestone_every is None or step % settings.milestone_every]
 
 
-def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: TrainingConfig) -> None:
+def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Keeping) -> None:
     """Write ``checkpoints/step_N`` beside its place and rename it; then drop those that it supersedes.
 
     Whenever the process is killed, a folder called ``step_N`` is whole.
@@ -102,8 +114,24 @@ def _next_action(run: Path) -> str:
     return f"make room on the disk; --resume {from_where}"
 
 
-def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) -> Path | None:
+def open_run(
+    run: Path,
+    config: Settings,
+    *,
+    resume: bool,
+    main_process: bool,
+    fixed: Sequence[str] = FIXED,
+    load: Callable[[Path], Settings] = load_run_config,
+) -> Path | None:
     """Check a run folder before training; returns the checkpoint to load, if any.
+
+    Args:
+        run: the folder.
+        config: of the run that is about to begin.
+        resume: go on with what is there.
+        main_process: whether this one writes.
+        fixed: settings that a resumed run may not change.
+        load: reads the settings of the run that is there.
 
     Raises:
         CodecError: a run that would be overwritten, or settings that contradict the one to resume.
@@ -112,15 +140,15 @@ def open_run(run: Path, config: RunConfig, *, resume: bool, main_process: bool) 
     if checkpoints and not resume:
         raise CodecError(f"{run}: holds a run already (step {checkpoints[-1][0]}); give --resume or another output=")
     if resume and checkpoints:
-        _check_unchanged(run / CONFIG, config)
+        _check_unchanged(load(run / CONFIG), config, fixed)
     if main_process:
         write_text(run / CONFIG, dump_yaml(config))
     return checkpoints[-1][1] if checkpoints else None
 
 
-def _check_unchanged(path: Path, config: RunConfig) -> None:
-    before, now = load_run_config(path).model_dump(), config.model_dump()
-    for key in FIXED:
+def _check_unchanged(earlier: Settings, config: Settings, fixed: Sequence[str]) -> None:
+    before, now = earlier.model_dump(), config.model_dump()
+    for key in fixed:
         old, new = before, now
         for part in key.split("."):
             old, new = old[part], new[part]

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 from codec.config import LossConfig, OptimizerConfig, TrainingConfig
+
+
+class Schedule(Protocol):
+    """Settings of a learning rate over time."""
+
+    @property
+    def warmup_steps(self) -> int:
+        """Of the linear rise."""
+
+    @property
+    def schedule(self) -> str:
+        """``constant`` or ``cosine``, what follows the rise."""
+
+    @property
+    def final_share(self) -> float:
+        """Of the rate, where the cosine ends."""
 
 
 def last_stage_start(training: TrainingConfig) -> int:
@@ -17,7 +34,7 @@ def in_last_stage(step: int, training: TrainingConfig) -> bool:
     return last_stage_start(training) <= step < training.steps
 
 
-def rate_factor(step: int, steps: int, config: OptimizerConfig) -> float:
+def rate_factor(step: int, steps: int, config: Schedule) -> float:
     """Share of the full learning rate at ``step`` (0-based) of ``steps``.
 
     A linear warm-up that starts above zero, then constant, or a half cosine down to ``final_share``.
