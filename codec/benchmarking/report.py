@@ -39,7 +39,7 @@ def table(records: Sequence[Record]) -> str:
             f"{record['codebook_size']:,}",
             f"{record['batch']} x {record['seconds']:g}",
             str(record["threads"]),
-            {"no": "float32", "bf16": "bfloat16"}.get(record["dtype"], record["dtype"]),
+            str({"no": "float32", "bf16": "bfloat16"}.get(record["dtype"], record["dtype"])),
             f"{_ms(ours['median_s'])} ({_ms(ours['low_s'])} to {_ms(ours['high_s'])})",
             f"{record['times_real_time']:.3g}",
             _ms(record["floor_s"]),

@@ -54,7 +54,7 @@ class Inference:
     def latents(self, encoder: SEANetEncoder, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``encoder(audio, lengths)``: (B, 1, T) -> (B, D, F)."""
         usable = lengths is None and audio.device.type == "cpu" and PreparedEncoder.takes(encoder)
-        if not usable or encoder.training or torch.is_grad_enabled():
+        if not usable or encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return encoder(audio, lengths)
         if self._encoder is None or not self._encoder[0].unchanged(encoder):
             self._encoder = WeightsSeen(encoder), PreparedEncoder(encoder)
@@ -66,6 +66,7 @@ class Inference:
         backbone, head = decoder.backbone, decoder.head
         assert isinstance(backbone, VocosBackbone) and isinstance(head, ISTFTHead)
         usable = frame_lengths is None and (quantized.device.type == "cpu" or self.dtype != torch.float32)
+        usable = usable and not torch.is_autocast_enabled(quantized.device.type)
         if decoder.training or torch.is_grad_enabled() or not (usable or self.compile):
             result: Tensor = decoder(quantized, frame_lengths)
             return result

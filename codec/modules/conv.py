@@ -62,8 +62,8 @@ class Conv1d(nn.Module):
         few_channels = self.conv.in_channels < 32 and self.stride >= 4
         if few_channels and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             with torch.autocast("cpu", enabled=False):
-                return self.conv(x.float())  # type: ignore[no-any-return]
-        return self.conv(x)  # type: ignore[no-any-return]
+                return self.conv(x.float())
+        return self.conv(x)
 
     def _complete_rows(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Put behind each row's own columns the zeros and the reflection that :func:`pad_reflect` would put there."""

@@ -85,6 +85,13 @@ def test_gradients_go_through_the_modules(tiny_codec: Codec, speech: Tensor) -> 
     assert all(parameter.grad is not None for parameter in tiny_codec.encoder.parameters())
 
 
+def test_autocast_goes_through_the_modules(tiny_codec: Codec, speech: Tensor) -> None:
+    """The caller's autocast stays the caller's: the prepared forms know float32 only."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        tokens = tiny_codec.encode(speech)
+        assert tiny_codec.decode(tokens).isfinite().all()
+
+
 def test_changed_weights_are_seen(tiny_codec: Codec, speech: Tensor) -> None:
     """Also by fused Adam, which raises no version, and in eval mode."""
     inference, audio = Inference(), speech.view(1, 1, -1)
