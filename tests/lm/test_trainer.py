@@ -1,0 +1,111 @@
+"""Training learns what there is to learn, and a resumed run is an undisturbed one."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from codec.config import build
+from codec.config.lm import LMConfig
+from codec.errors import CodecError
+from codec.lm.network import LanguageModel
+from codec.lm.trainer import LMTrainer
+from codec.pretrained import read_weights
+
+Make = Callable[..., LMConfig]
+
+
+def train(config: LMConfig, *, resume: bool = False, stop_at: int | None = None) -> LMTrainer:
+    trainer = LMTrainer(config, Accelerator(cpu=True), resume=resume)
+    trainer.fit(stop_at=stop_at)
+    return trainer
+
+
+def log_of(trainer: LMTrainer, kind: str) -> dict[int, dict[str, float]]:
+    entries = map(json.loads, (trainer.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return {entry["step"]: entry for entry in entries if entry["kind"] == kind}
+
+
+def test_learns_a_row_without_doubt(settings: Make) -> None:
+    trainer = train(settings(training={"steps": 150, "log_every": 50, "validate_every": 50, "checkpoint_every": 150}))
+    # Order 0 knows nothing of it: 16 codes, equally often.
+    assert log_of(trainer, "validation")[150]["bits_a_token"] < 1.0 < math.log2(16)
+    assert (trainer.run / "best" / "model.safetensors").is_file()
+    assert trainer.best == min(entry["bits_a_token"] for entry in log_of(trainer, "validation").values())
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_resumed_run_is_the_undisturbed_one(settings: Make, tied: bool) -> None:
+    model = {"tie_embeddings": tied, "attention_dropout": 0.2}
+    whole = train(settings("whole", model=model, training={"accumulate": 2}))
+    config = settings("cut", model=model, training={"accumulate": 2})
+    train(config, stop_at=3)
+    torch.rand(7)  # what came between must not matter
+    resumed = train(config, resume=True)
+    for name in ("last", "best"):
+        one, other = (read_weights(run / name / "model.safetensors") for run in (whole.run, resumed.run))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    for kind in ("train", "validation"):
+        cut = log_of(resumed, kind)
+        for step, entry in log_of(whole, kind).items():
+            assert cut[step]["bits_a_token"] == entry["bits_a_token"]
+
+
+def test_micro_batches_make_the_gradient_of_one_batch(settings: Make) -> None:
+    once = train(settings("once", data={"batch_size": 4}, training={"steps": 2}))
+    twice = train(settings("twice", training={"steps": 2, "accumulate": 2}))
+    for one, other in zip(once.plain_lm.parameters(), twice.plain_lm.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_broken_gradient_changes_nothing_and_too_many_end_the_run(settings: Make) -> None:
+    trainer = LMTrainer(settings(training={"max_bad_steps": 3}), Accelerator(cpu=True))
+    trainer.plain_lm.llama.model.norm.register_forward_hook(lambda *_: _[2] * float("nan"))
+    before = [parameter.detach().clone() for parameter in trainer.plain_lm.parameters()]
+    with pytest.raises(CodecError, match="3 steps in a row had gradients that are not finite"):
+        trainer.fit()
+    assert all(torch.equal(one, other) for one, other in zip(before, trainer.plain_lm.parameters(), strict=True))
+
+
+def test_without_validation_the_last_is_the_best(settings: Make) -> None:
+    trainer = train(settings(data={"validation": []}))
+    one, other = (read_weights(trainer.run / name / "model.safetensors") for name in ("last", "best"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert LanguageModel.from_pretrained(trainer.run / "best", "cpu").codec.fingerprint == "0123456789abcdef"
+
+
+def test_run_folders_are_kept(settings: Make) -> None:
+    train(settings())
+    with pytest.raises(CodecError, match="holds a run already"):
+        train(settings())
+    with pytest.raises(CodecError, match=r"model.layers=2 contradicts"):
+        train(settings(model={"layers": 2}), resume=True)
+    # A longer run is the same run.
+    assert train(settings(training={"steps": 8}), resume=True).next_step == 8
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({"model": {"dim": 20, "heads": 4}}, "must be a multiple of 2"),
+        ({"model": {"layer": 2}}, "unknown setting model.layer; did you mean model.layers?"),
+        ({"training": {"validate_every": 30}}, "must be a multiple of log_every=50"),
+        ({"data": {"train": []}}, "data.train"),
+    ],
+)
+def test_wrong_settings_are_named(data: dict[str, object], says: str) -> None:
+    with pytest.raises(CodecError, match=says.replace("?", r"\?")):
+        build(LMConfig, data)
+
+
+def test_nothing_is_written_where_the_tokens_are_missing(settings: Make, tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match=r"index\.json"):
+        train(settings("none", data={"train": [str(tmp_path / "nowhere")]}))
+    assert not (tmp_path / "none").exists()
