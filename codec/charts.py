@@ -125,7 +125,12 @@ def ticks(low: float, high: float, count: int) -> list[float]:
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    # A bound that is a tick but for rounding needs no further one.
+    if (first + 1) * step - low <= 1e-12 * max(abs(low), abs(high)):
+        first += 1
+    if high - (last - 1) * step <= 1e-12 * max(abs(low), abs(high)):
+        last -= 1
     return [round(number * step, 12) for number in range(first, last + 1)]
 
 

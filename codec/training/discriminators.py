@@ -162,8 +162,10 @@ class Discriminators(nn.ModuleDict):
         Two signals in one call, because data-parallel training wants one forward pass for each backward pass, and not
         in one batch, because a loss on one of them alone would then compute gradients of zero for the other.
         """
-        if other is not None:
-            return self(audio), self(other)
+        return self._judge(audio) if other is None else (self._judge(audio), self._judge(other))
+
+    def _judge(self, audio: Tensor) -> dict[str, list[Features]]:
+        # Not through forward: Accelerate wraps that in an autocast, which does not end when it is entered twice.
         return {name: family(audio) for name, family in self.items()}
 
 

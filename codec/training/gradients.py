@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from codec.config import LossConfig
@@ -36,7 +35,7 @@ def stand_in(loss: Tensor, at: Tensor, signal: Tensor) -> Tensor:
 
     Args:
         loss: ().
-        at: the leaf, of the signal's shape.
+        at: the leaf, of the signal's shape, without a gradient yet.
         signal: with a graph of its own.
 
     Returns:
@@ -44,5 +43,6 @@ def stand_in(loss: Tensor, at: Tensor, signal: Tensor) -> Tensor:
     """
     if not loss.requires_grad:  # every weight is 0
         return loss
-    (gradient,) = torch.autograd.grad(loss, at)
-    return (signal * gradient).sum()
+    loss.backward(inputs=[at])
+    assert at.grad is not None
+    return (signal * at.grad).sum()

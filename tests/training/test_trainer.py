@@ -281,6 +281,7 @@ def test_bfloat16_trains(make_config: MakeConfig, make_trainer: MakeTrainer) -> 
     trainer.fit()
     assert int(trainer.bad_steps) == 0
     assert {p.dtype for p in trainer.plain_codec.parameters()} == {torch.float32}
+    assert not torch.is_autocast_enabled("cpu")  # nothing of it is left for validation and the next step
 
 
 @pytest.mark.parametrize("share", [0.0, 0.34])
