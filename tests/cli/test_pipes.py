@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy as np
 import pytest
 import soundfile
 
@@ -33,11 +34,17 @@ def shell(folder: Path, line: str) -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=folder, capture_output=True, check=False)
 
 
+def same_audio(one: bytes, other: bytes) -> bool:
+    """But for the last bit: matrix products of two processes may round a sample in 50,000 differently."""
+    first, second = (np.frombuffer(wave[44:], dtype="<i2").astype(int) for wave in (one, other))
+    return first.shape == second.shape and int(np.abs(first - second).max()) <= 1
+
+
 def test_there_and_back_through_a_pipe(files: Path) -> None:
     ended = shell(files, "CODEC encode - MODEL < stereo.wav | tee b.svq | CODEC decode - MODEL > b.wav")
     assert ended.returncode == 0, ended
     assert (files / "b.svq").read_bytes() == (files / "a.svq").read_bytes()
-    assert (files / "b.wav").read_bytes() == (files / "a.wav").read_bytes()
+    assert same_audio((files / "b.wav").read_bytes(), (files / "a.wav").read_bytes())
     assert b"standard input: down-mixed 2 channels to mono" in ended.stderr
     assert ended.stderr.count(b"standard output: 2.00 s, 150 tokens, 189 bytes") == 2
 
@@ -51,7 +58,7 @@ def test_a_length_that_is_not_known_before_the_end(files: Path) -> None:
     assert recording.tokens.tolist() == read_tokens(files / "a.svq").tokens.tolist()
     piped, plain = (files / "b.wav").read_bytes(), (files / "a.wav").read_bytes()
     assert piped[40:44] == b"\xff" * 4  # to the end of the stream
-    assert piped[44:] == plain[44:]
+    assert same_audio(piped, plain)
     assert len(soundfile.read(io.BytesIO(piped))[0]) == 48_000
 
 
