@@ -23,6 +23,7 @@ COLUMNS = {
     "uniform_bits": "log2 K",
     "entropy_bits": "order-0 entropy",
     "order0_bits": "order-0 coder",
+    "order1_bits": "order-1 coder",
     "bits_a_token": "language model",
 }
 
@@ -54,7 +55,7 @@ def score(model: Path, tokens: list[Path], train: list[Path], device: str) -> di
     """All figures of a model."""
     from codec.lm.corpus import TokenCorpus
     from codec.lm.network import LanguageModel
-    from codec.lm.scoring import entropy_bits, measure_likelihood, order0_bits
+    from codec.lm.scoring import entropy_bits, measure_likelihood, order0_bits, order1_bits
 
     lm = LanguageModel.from_pretrained(model, device)
     held_out, training = TokenCorpus(tokens), TokenCorpus(train)
@@ -71,6 +72,7 @@ def score(model: Path, tokens: list[Path], train: list[Path], device: str) -> di
         "uniform_bits": math.log2(lm.codec.codebook_size),
         "entropy_bits": entropy_bits(held_out),
         "order0_bits": order0_bits(held_out, training),
+        "order1_bits": order1_bits(held_out, training),
         "bits_a_token": found.bits_a_token,
         "end_bits_a_recording": found.end_bits / found.recordings,
         "bits_per_second": found.bits_a_token * lm.codec.frame_rate,

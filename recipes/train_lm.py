@@ -44,6 +44,8 @@ def train(
 
     settings = load_config(LMConfig, config, overrides or [])
     accelerator = Accelerator(cpu=on_cpu(), mixed_precision=settings.training.mixed_precision)
+    # Tied tables are saved once, which Accelerate tells at every checkpoint.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     if not accelerator.is_main_process:
         logging.getLogger("codec").setLevel(logging.WARNING)  # what happened is said once
     trainer = LMTrainer(settings, accelerator, resume=resume)
@@ -54,7 +56,7 @@ def train(
 
         def report(step: int, values: Mapping[str, float]) -> None:
             progress.update(task, completed=step)
-            if values:
+            if values and accelerator.is_main_process:
                 progress.console.print(summary_line(step, values), highlight=False, soft_wrap=True)
 
         trainer.fit(stop_at=stop_at, minutes=minutes, report=report)

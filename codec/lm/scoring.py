@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -16,6 +17,7 @@ from codec.lm.packing import IGNORED, Sequences
 from codec.quantizers.usage import CodeUsage
 
 BATCH_POSITIONS = 8192  # of a pass
+PRIOR_PAIRS = 16.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,36 @@ def order0_bits(corpus: TokenCorpus, training: TokenCorpus) -> float:
     The fair opponent of a model that learned from the same speech. Every code counts half an occurrence more than it
     had (Krichevsky and Trofimov 1981), so that none is impossible.
     """
-    counts = training.counts().double() + 0.5
-    bits = -(counts / counts.sum()).log2()
     held_out = corpus.counts().double()
-    return float((held_out * bits).sum() / held_out.sum())
+    return float((held_out * -_shares(training).log2()).sum() / held_out.sum())
+
+
+def order1_bits(corpus: TokenCorpus, training: TokenCorpus) -> float:
+    """The same of a coder that knows the last token: how often each code followed it in ``training``.
+
+    What is seen too seldom is filled up from order 0, as if ``PRIOR_PAIRS`` more pairs had been drawn from it (MacKay
+    and Peto 1995). A model that beats it has learned more than which code follows which.
+    """
+    shares = _shares(training)
+    seen, times = np.unique(np.concatenate([_pairs(training), [-1]]), return_counts=True)  # -1: never asked for
+    befores = torch.zeros(len(shares), dtype=torch.float64)
+    for place in range(len(training)):
+        befores += torch.bincount(training.recording(place)[:-1], minlength=len(shares))
+    asked = _pairs(corpus)
+    found = np.searchsorted(seen, asked).clip(max=len(seen) - 1)
+    followed = torch.from_numpy(np.where(seen[found] == asked, times[found], 0))
+    before, after = (torch.from_numpy(part) for part in np.divmod(asked, len(shares)))
+    chances = (followed + PRIOR_PAIRS * shares[after]) / (befores[before] + PRIOR_PAIRS)
+    firsts = torch.stack([corpus.recording(place)[0] for place in range(len(corpus))])
+    return -float(chances.log2().sum() + shares[firsts].log2().sum()) / corpus.num_tokens
+
+
+def _shares(training: TokenCorpus) -> Tensor:
+    counts = training.counts().double() + 0.5
+    return counts / counts.sum()
+
+
+def _pairs(corpus: TokenCorpus) -> np.ndarray:
+    """Neighbours within a recording, as one number each: first * K + second."""
+    recordings = (corpus.recording(place).numpy() for place in range(len(corpus)))
+    return np.concatenate([own[:-1] * corpus.model.codebook_size + own[1:] for own in recordings])

@@ -139,7 +139,7 @@ class LMTrainer:
         settings = self.config.training
         stop = min(settings.steps, stop_at or settings.steps)
         started = time.monotonic() - self.elapsed_s
-        deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
+        deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         logged_at, logged_step = time.monotonic(), self.next_step
         self.lm.train()
         with disk_errors_explained(self.run), caught_sigterm() as asked_to_stop:

@@ -10,7 +10,7 @@ import torch
 
 from codec.lm.corpus import TokenCorpus
 from codec.lm.network import LanguageModel
-from codec.lm.scoring import entropy_bits, measure_likelihood, order0_bits
+from codec.lm.scoring import entropy_bits, measure_likelihood, order0_bits, order1_bits
 
 
 @torch.no_grad()
@@ -62,3 +62,18 @@ def test_order_0(make_tokens) -> None:
     total = 4 + 16 / 2
     wanted = -(2 * math.log2(3.5 / total) + math.log2(1.5 / total) + math.log2(0.5 / total)) / 4
     assert order0_bits(held_out, training) == pytest.approx(wanted)
+
+
+def test_order_1(make_tokens) -> None:
+    held_out = TokenCorpus([make_tokens("held-out", recordings=[np.array([1, 0, 1, 15]), np.array([15])])])
+    training = TokenCorpus([make_tokens("other", recordings=[np.array([0, 1, 0, 2]), np.array([0])])])
+    # 0 was followed by 1 and 2, 1 by 0, 15 by nothing; nothing follows the end of a recording.
+    share = {code: (times + 0.5) / (5 + 8) for code, times in {0: 3, 1: 1, 15: 0}.items()}
+    chances = [
+        share[1],
+        (1 + 16 * share[0]) / (1 + 16),
+        (1 + 16 * share[1]) / (2 + 16),
+        (0 + 16 * share[15]) / (1 + 16),
+        share[15],
+    ]
+    assert order1_bits(held_out, training) == pytest.approx(-sum(map(math.log2, chances)) / 5)

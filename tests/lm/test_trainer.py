@@ -81,6 +81,13 @@ def test_without_validation_the_last_is_the_best(settings: Make) -> None:
     assert LanguageModel.from_pretrained(trainer.run / "best", "cpu").codec.fingerprint == "0123456789abcdef"
 
 
+def test_no_minutes_are_a_limit_too(settings: Make) -> None:
+    trainer = LMTrainer(settings(), Accelerator(cpu=True))
+    trainer.fit(minutes=0)
+    assert trainer.next_step == 1
+    assert (trainer.run / "checkpoints" / "step_1").is_dir()
+
+
 def test_run_folders_are_kept(settings: Make) -> None:
     train(settings())
     with pytest.raises(CodecError, match="holds a run already"):
