@@ -1,7 +1,8 @@
 """Making shards: recordings as FLAC or Opus, one after the other into tar files of a bounded size.
 
 A shard is whole or not there. A record of each finished one says which utterances it took, so that a killed run, or one
-that met a full disk, goes on behind the last of them.
+that met a full disk, goes on behind the last of them. What could not be read is tried again by the next run, and stored
+in shards of its own at the end.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import json
 import shutil
 import tarfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +64,7 @@ class Finished:
     num_bytes: int
     stop: int  # place, in the order of writing, of the first utterance behind it
     failed: list[dict[str, str]]  # id and reason of what could not be read
+    mended: list[str] = field(default_factory=list)  # ids in it that failed when it was their turn
 
 
 def write_shards(
@@ -78,14 +82,16 @@ def write_shards(
 
     Args:
         utterances: of all manifests.
-        folder: of the shards; what an earlier run of the same settings finished is kept.
+        folder: of the shards; what an earlier run of the same settings finished is kept, and what that could not read
+            is tried again.
         options: see :class:`Options`.
         overwrite: drop what ``folder`` holds.
         progress: called after every recording.
 
     Raises:
         CodecError: no utterances, one id twice, a folder with other shards, an unknown format, or a place that cannot
-            be written (what is finished stays). A recording that cannot be read is no error, but is in ``failed``.
+            be written (what is finished stays). A recording that cannot be read is no error, but is in ``failed`` of
+            the shard where it should be.
     """
     folder = Path(folder)
     _check(utterances, options)
@@ -95,23 +101,34 @@ def write_shards(
     if options.seed is not None:
         places = np.random.default_rng(options.seed).permutation(len(utterances))
     start = finished[-1].stop if finished else 0
+    again = {failure["id"] for shard in finished for failure in shard.failed}
+
+    def keep(done: Finished) -> None:
+        write_text(folder / PROGRESS / f"{done.file}.json", json.dumps(asdict(done), ensure_ascii=False) + "\n")
+        finished.append(done)
+
+    def next_path() -> Path:
+        return folder / f"{options.prefix}-{len(finished):06d}.tar"
+
     with ThreadPoolExecutor(options.threads) as pool:
-        encoded = _encoded([utterances[place] for place in places[start:]], options, pool)
+        coming = _encoded([utterances[place] for place in places[start:]], options, pool)
         while start < len(utterances):
-            path = folder / f"{options.prefix}-{len(finished):06d}.tar"
-            done = _write_shard(path, encoded, utterances, places, start, options, progress)
-            write_text(folder / PROGRESS / f"{path.name}.json", json.dumps(asdict(done), ensure_ascii=False) + "\n")
-            finished.append(done)
+            done = _write_shard(next_path(), coming, start, options, progress)
+            keep(done)
             start = done.stop
+        reasons: dict[str, str] = {}
+        readable = _readable([item for item in utterances if item.id in again], options, pool, reasons)
+        for first in readable:  # none: no shard
+            done = _write_shard(next_path(), chain([first], readable), start, options, progress)
+            keep(replace(done, stop=start, mended=_ids(folder / done.file)))
+    finished = [_still_failed(shard, again - reasons.keys(), reasons) for shard in finished]
     _write_index(folder, finished, options)
     return finished
 
 
 def _write_shard(
     path: Path,
-    encoded: Iterator[Encoded],
-    utterances: Sequence[Utterance],
-    places: np.ndarray,
+    coming: Iterator[tuple[Utterance, Encoded]],
     start: int,
     options: Options,
     progress: Progress | None,
@@ -121,8 +138,7 @@ def _write_shard(
     hours, stop = 0.0, start
     with replacing(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
-            for outcome in encoded:
-                item = utterances[places[stop]]
+            for item, outcome in coming:
                 stop += 1
                 if isinstance(outcome, CodecError):
                     failed.append({"id": item.id, "reason": str(outcome)})
@@ -164,19 +180,34 @@ def _add(archive: tarfile.TarFile, item: Utterance, content: bytes, suffix: str)
 # -- one recording ----------------------------------------------------------------------------------------------------
 
 
-def _encoded(items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor) -> Iterator[Encoded]:
+def _encoded(
+    items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor
+) -> Iterator[tuple[Utterance, Encoded]]:
     """In order, some in work ahead of what is asked for."""
-    waiting: deque[Future[Encoded]] = deque()
+    waiting: deque[tuple[Utterance, Future[Encoded]]] = deque()
     try:
         for item in items:
-            waiting.append(pool.submit(encode_recording, item, options.format))
+            waiting.append((item, pool.submit(encode_recording, item, options.format)))
             if len(waiting) >= _AHEAD * options.threads:
-                yield waiting.popleft().result()
+                first, future = waiting.popleft()
+                yield first, future.result()
         while waiting:
-            yield waiting.popleft().result()
+            first, future = waiting.popleft()
+            yield first, future.result()
     finally:
-        for future in waiting:
+        for _, future in waiting:
             future.cancel()
+
+
+def _readable(
+    items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor, reasons: dict[str, str]
+) -> Iterator[tuple[Utterance, Encoded]]:
+    """Those that can be read by now; of the others the reasons, by id."""
+    for item, outcome in _encoded(items, options, pool):
+        if isinstance(outcome, CodecError):
+            reasons[item.id] = str(outcome)
+        else:
+            yield item, outcome
 
 
 def encode_recording(item: Utterance, format_name: str) -> Encoded:
@@ -278,17 +309,43 @@ def _open(folder: Path, settings: dict[str, Any], options: Options, overwrite: b
 
 
 def _finished(folder: Path, options: Options) -> list[Finished]:
-    """Records of the shards that are there, up to the first that is not, or that lacks recordings."""
+    """Records of the shards that are there, up to the first that is not; later ones are taken away.
+
+    Without what has been mended since, which is in a shard behind them.
+    """
     found: list[Finished] = []
     while True:
         name = f"{options.prefix}-{len(found):06d}.tar"
         try:
             done = Finished(**json.loads((folder / PROGRESS / f"{name}.json").read_text(encoding="utf-8")))
-            if done.failed or (folder / name).stat().st_size != done.num_bytes:
-                return found
+            if (folder / name).stat().st_size != done.num_bytes:
+                break
         except (OSError, ValueError, TypeError):
-            return found
+            break
         found.append(done)
+    # The shards from here on are written anew, and may end elsewhere than those before.
+    names = {shard.file for shard in found}
+    for record in (folder / PROGRESS).glob(f"{options.prefix}-*.tar.json"):
+        if record.stem not in names:
+            record.unlink()
+    mended = {id_ for shard in found for id_ in shard.mended}
+    return [_still_failed(shard, mended, {}) for shard in found]
+
+
+def _still_failed(shard: Finished, mended: AbstractSet[str], reasons: Mapping[str, str]) -> Finished:
+    """The record without failures that are ``mended``; of the others the newest of the reasons."""
+    failed = [
+        {"id": failure["id"], "reason": reasons.get(failure["id"], failure["reason"])}
+        for failure in shard.failed
+        if failure["id"] not in mended
+    ]
+    return replace(shard, failed=failed)
+
+
+def _ids(path: Path) -> list[str]:
+    """Of the recordings in a shard."""
+    lines = path.with_suffix(SIDE_SUFFIX).read_text(encoding="utf-8").split("\n")
+    return [json.loads(line)["id"] for line in lines if line]
 
 
 def _write_index(folder: Path, finished: Sequence[Finished], options: Options) -> None:

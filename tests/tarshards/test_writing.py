@@ -151,8 +151,50 @@ def test_bad_recordings_are_reported_and_mended_later(utterances: list[Utterance
         assert part in reason
     assert list(stored(tmp_path / "out")) == ["u7"]
     (tmp_path / "gone.wav").write_bytes(utterances[0].path.read_bytes())
-    write_shards(bad, tmp_path / "out", replace(SMALL, seed=None))
-    assert list(stored(tmp_path / "out")) == ["a.b/c", "u7"]
+    finished = write_shards(bad, tmp_path / "out", replace(SMALL, seed=None))
+    assert [failure["reason"] for shard in finished for failure in shard.failed] == reasons[1:]
+    assert list(stored(tmp_path / "out")) == ["u7", "a.b/c"]
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_mending_writes_no_finished_shard_again(
+    utterances: list[Utterance], tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, places = tmp_path / "out", [tmp_path / "late0.wav", tmp_path / "late1.wav"]
+    late = [replace(utterances[place], path=path) for place, path in zip((0, 4), places, strict=True)]
+    items = [late[0], *utterances[1:4], late[1], *utterances[5:]]
+    options = replace(SMALL, seed=None, shard_mb=0.025)
+
+    def failed() -> list[str]:
+        return [failure["id"] for failure in json.loads((folder / "index.json").read_text())["failed"]]
+
+    def shards() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in sorted(folder.glob("*.tar"))}
+
+    write_shards(items, folder, options)
+    first = shards()
+    assert len(first) > 3 and failed() == [item.id for item in late]
+    write_shards(items, folder, options)  # nothing mended: nothing but another try
+    assert shards() == first and failed() == [item.id for item in late]
+    for path, place, mended in ((places[0], 0, 1), (places[1], 4, 2)):
+        path.write_bytes(utterances[place].path.read_bytes())
+        if killed:  # between the shard and the index
+            with monkeypatch.context() as patch:
+                patch.setattr("codec.tarshards.writing._write_index", lambda *_: 1 / 0)
+                with pytest.raises(ZeroDivisionError):
+                    write_shards(items, folder, options)
+        write_shards(items, folder, options)
+        assert len(shards()) == len(first) + mended and shards().items() >= first.items()
+        assert failed() == [item.id for item in late[mended:]]
+    assert stored(folder).keys() == {item.id for item in utterances}
+    # A shard is lost, and a run that writes it and what comes behind it anew is killed.
+    lost = list(first)[1]
+    lost.unlink()
+    done: list[float] = []
+    with pytest.raises(ZeroDivisionError):
+        write_shards(items, folder, options, progress=lambda s: done.append(s if len(done) < 6 else 1 / 0))
+    write_shards(items, folder, options)
+    assert stored(folder).keys() == {item.id for item in utterances} and failed() == []
 
 
 def test_mistakes(utterances: list[Utterance], tmp_path: Path, make_shards: Callable[..., Path]) -> None:
