@@ -1,5 +1,5 @@
-"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``, ``report``,
-``bench``, ``fetch``.
+"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``,
+``compare-quantizers``, ``report``, ``bench``, ``fetch``.
 
 A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
 a mistyped option answer at once.
@@ -12,7 +12,21 @@ from typing import NoReturn
 
 import typer
 
-from codec.cli import bench, compare, convert, decode, encode, export, fetch, info, plot, push, report, tokens
+from codec.cli import (
+    bench,
+    compare,
+    compare_quantizers,
+    convert,
+    decode,
+    encode,
+    export,
+    fetch,
+    info,
+    plot,
+    push,
+    report,
+    tokens,
+)
 from codec.cli.console import run
 
 __all__ = ["app", "main", "run"]
@@ -29,6 +43,7 @@ app.command("decode")(decode.decode)
 app.command("tokens")(tokens.tokens)
 app.command("info")(info.info)
 app.command("compare")(compare.compare)
+app.command("compare-quantizers")(compare_quantizers.compare_quantizers)
 app.command("report")(report.report)
 app.command("plot")(plot.plot)
 app.command("bench")(bench.bench)

@@ -94,7 +94,9 @@ def draw(path: Path, lines: list[Line]) -> None:
         here = [line for line in lines if line["source"] == source]
         _bound(axes[0][column], here, "water_filling", "Gaussian, water-filling", "--")
         _bound(axes[0][column], here, "shannon_lower_bound", "Shannon lower bound", ":")
-        for number, name in enumerate(name for name in DRAWN if name in unique(here, "system")):
+        for number, name in enumerate(DRAWN):  # a system's colour is the same in all columns
+            if name not in unique(here, "system"):
+                continue
             mine = [line for line in here if line["system"] == name]
             colour = f"C{number}"
             _curve(axes[0][column], mine, "distortion", name, colour)
