@@ -54,6 +54,7 @@ class Metric(ABC):
     # shorter: both are cut to the shorter one, after resampling (the published protocol's, in place of "reference").
     trim: Trim = "reference"
     needs_reference: ClassVar[bool] = True
+    needs_text: ClassVar[bool] = False  # compares with what the manifest says is said
     weights: str | None = None  # SHA-256 of what it was loaded from, where it is learned
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +21,7 @@ from codec.files import replacing, write_text
 SETTINGS_FILE = "settings.json"
 RECORDS_FILE = "utterances.jsonl"
 PARTS_FOLDER = "parts"
+SCORED_WITH = "scored_with"  # in the settings: value -> digests of the weights and texts that its scores rest on
 
 
 @dataclass
@@ -60,19 +61,29 @@ class Store:
         self._records_path = self.folder / RECORDS_FILE
         self._parts = self.folder / PARTS_FOLDER
 
-    def open(self, settings: dict[str, Any], overwrite: bool = False) -> None:
+    def open(
+        self,
+        settings: dict[str, Any],
+        overwrite: bool = False,
+        *,
+        scored_with: Mapping[str, Mapping[str, str]] | None = None,
+    ) -> None:
         """Make the folder ready, collecting what an earlier run left. For one process, before the others begin.
 
         Args:
             settings: whatever changes scores; saved, and compared with what the folder holds scores of.
             overwrite: drop what is there.
+            scored_with: value -> what its scores will rest on beside the settings (weights of a network, texts), by
+                name; saved, and compared with what the folder's scores of that value rest on.
 
         Raises:
-            CodecError: the folder holds scores made with other settings, a damaged file, or cannot be written to.
+            CodecError: the folder holds scores made with other settings, weights or texts, a damaged file, or cannot
+                be written to.
         """
         if overwrite:
             self._clear()
         known = self._read_settings()
+        noted = known.pop(SCORED_WITH, {}) if known is not None else {}
         if known is None:
             if self._records_path.exists():
                 raise CodecError(f"{self.folder}: has {RECORDS_FILE} but no {SETTINGS_FILE}; choose another folder")
@@ -85,6 +96,30 @@ class Store:
             )
             raise CodecError(f"{self.folder}: holds other scores ({changed}); choose another folder or --overwrite")
         self.collect()
+        if scored_with:
+            self._check_scored_with(noted, scored_with)
+            both = {**noted, **scored_with}
+            if both != noted:
+                write_text(self.folder / SETTINGS_FILE, json.dumps({**settings, SCORED_WITH: both}, indent=2) + "\n")
+
+    def _check_scored_with(
+        self, noted: Mapping[str, Mapping[str, str]], wanted: Mapping[str, Mapping[str, str]]
+    ) -> None:
+        """Refuse to go on with a value whose scores rest on something else."""
+        records = self.records().values()
+        held = {value for record in records for value in (*record.scores, *record.failures)}
+        changed = [
+            f"{value}: {what} were {_short(noted.get(value, {}).get(what))} and are {_short(digest)}"
+            for value, facts in wanted.items()
+            if value in held  # noted when a run began that scored nothing: not bound to it
+            for what, digest in facts.items()
+            if noted.get(value, {}).get(what) != digest
+        ]
+        if changed:
+            raise CodecError(
+                f"{self.folder}: holds scores made with others ({'; '.join(changed)}); choose another folder, or "
+                "--overwrite to score all anew"
+            )
 
     def collect(self) -> None:
         """Merge the parts into ``utterances.jsonl``. For one process, while none is writing."""
@@ -178,6 +213,10 @@ def is_complete(record: Record | None, values: Iterable[str]) -> bool:
     return (
         record is not None and record.error is None and all(v in record.scores or v in record.failures for v in values)
     )
+
+
+def _short(digest: str | None) -> str:
+    return "not noted" if digest is None else digest[:16]
 
 
 def _line(record: Record) -> str:

@@ -73,15 +73,15 @@ def evaluate(
         progress: called before the first and after every utterance of this process.
 
     Raises:
-        CodecError: ``folder`` holds other scores or cannot be written. An utterance that cannot be read or
-            reconstructed is no error: it is recorded with its reason.
+        CodecError: ``folder`` holds other scores, scores by other weights or texts, or cannot be written. An utterance
+            that cannot be read or reconstructed is no error: it is recorded with its reason.
     """
     state = state or PartialState()
     unavailable = {metric.name: reason for metric in metrics if (reason := metric.unavailable())}
     metrics = [metric for metric in metrics if metric.name not in unavailable]
     store = Store(folder)
     if state.is_main_process:
-        store.open(_settings(system, utterances, protocol), overwrite)
+        store.open(_settings(system, utterances, protocol), overwrite, scored_with=_scored_with(metrics, utterances))
     state.wait_for_everyone()
 
     done = store.records()
@@ -233,7 +233,7 @@ def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
 
 
 def _settings(system: System, utterances: Sequence[Utterance], protocol: Protocol) -> dict[str, str | int]:
-    """Whatever changes a score, apart from the metrics: a later run may add some."""
+    """Whatever changes a score, apart from what the metrics bring: a later run may add some (:func:`_scored_with`)."""
     digest = hashlib.sha256()
     for utterance in sorted(utterances, key=lambda item: item.id):
         digest.update(f"{utterance.id}\0{utterance.num_samples}\0{utterance.sample_rate}\n".encode())
@@ -243,3 +243,18 @@ def _settings(system: System, utterances: Sequence[Utterance], protocol: Protoco
         "test_set": f"{len(utterances)} utterances {digest.hexdigest()[:16]}",
         "protocol": str(protocol),
     }
+
+
+def _scored_with(metrics: Sequence[Metric], utterances: Sequence[Utterance]) -> dict[str, dict[str, str]]:
+    """What the values of these metrics rest on beside the settings; nothing for a metric that is a formula."""
+    texts = hashlib.sha256()
+    for utterance in sorted(utterances, key=lambda item: item.id):
+        texts.update(f"{utterance.id}\0{utterance.text}\n".encode())
+    found: dict[str, dict[str, str]] = {}
+    for metric in metrics:
+        facts = {"weights": metric.weights} if metric.weights else {}
+        if metric.needs_text:
+            facts["texts"] = texts.hexdigest()
+        if facts:
+            found |= dict.fromkeys(metric.values, facts)
+    return found

@@ -39,6 +39,7 @@ class WordErrorRate(Metric):
     }
     counts: ClassVar[tuple[str, ...]] = ("wer_words", "wer_original_words")
     sample_rate: ClassVar[int] = 16_000
+    needs_text: ClassVar[bool] = True
 
     def __init__(self, recogniser: str | Path | None = None, device: torch.device | str = "cpu") -> None:
         self._source = recogniser or hub.REPOSITORIES["wer"]

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
 from doubles import RATE, NoisySystem, PeakMetric
 from torch import Tensor
 
-from codec import audio
-from codec.evaluation import Reconstruction, evaluate, score_utterance
+from codec import CodecError, audio
+from codec.evaluation import Reconstruction, Value, evaluate, score_utterance
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
+from codec.evaluation.records import Record
 from codec.evaluation.runner import share
 from codec.evaluation.stoi import STOI
 from codec.evaluation.systems import GroundTruth, ReconstructedFiles
@@ -146,6 +150,58 @@ def test_a_metric_can_be_added_later_and_errors_are_tried_again(utterances: list
     assert system.asked == ["u1"]
     both = evaluate(NoisySystem(), utterances, [PeakMetric(), LogMelDistance()], tmp_path)
     assert all("mel_distance" in r.scores and "half_peak" in r.scores for r in both.records.values())
+
+
+class LearnedMetric(PeakMetric):
+    """A network, as far as the runner is concerned; and words are said."""
+
+    name: ClassVar[str] = "learned"
+    values: ClassVar[Mapping[str, Value]] = {"learned": Value("learned", "higher")}
+    needs_text: ClassVar[bool] = True
+
+    def __init__(self, weights: str) -> None:
+        super().__init__()
+        self.weights = weights
+
+    def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
+        return {"learned": float(len(self.weights or ""))}
+
+
+def test_scores_of_two_networks_or_texts_are_not_mixed(utterances: list[Utterance], tmp_path: Path) -> None:
+    def rescore(weights: str, test_set: list[Utterance]) -> dict[str, Record]:
+        return evaluate(NoisySystem(), test_set, [PeakMetric(), LearnedMetric(weights)], tmp_path).records
+
+    first = rescore("a" * 64, utterances)
+    assert rescore("a" * 64, utterances) == first
+    kept = (tmp_path / "settings.json").read_bytes()
+    with pytest.raises(CodecError, match=r"learned: weights were a{16} and are b{16}\); choose another folder"):
+        rescore("b" * 64, utterances)
+    other_words = [dataclasses.replace(utterances[0], text="other words"), *utterances[1:]]
+    with pytest.raises(CodecError, match="learned: texts were"):
+        rescore("a" * 64, other_words)
+    assert (tmp_path / "settings.json").read_bytes() == kept
+    # Another metric alone asks nothing of the network, and leaves what is noted of it.
+    evaluate(NoisySystem(), other_words, [PeakMetric()], tmp_path)
+    with pytest.raises(CodecError, match="weights were a"):
+        rescore("b" * 64, utterances)
+    evaluate(NoisySystem(), utterances, [LearnedMetric("b" * 64)], tmp_path, overwrite=True)
+    noted = json.loads((tmp_path / "settings.json").read_text())["scored_with"]
+    assert noted["learned"]["weights"] == "b" * 64 and noted.keys() == {"learned"}
+
+
+def test_a_network_that_scored_nothing_binds_nobody(utterances: list[Utterance], tmp_path: Path) -> None:
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(NoisySystem(), utterances, [LearnedMetric("a" * 64)], tmp_path, progress=stop)
+    outcome = evaluate(NoisySystem(), utterances, [LearnedMetric("b")], tmp_path)
+    assert {record.scores["learned"] for record in outcome.records.values()} == {1.0}
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    del settings["scored_with"]  # a folder that says nothing of what its scores rest on
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    with pytest.raises(CodecError, match="weights were not noted and are b"):
+        evaluate(NoisySystem(), utterances, [LearnedMetric("b")], tmp_path)
 
 
 def test_an_unavailable_metric_is_named_and_the_others_go_on(utterances: list[Utterance], tmp_path: Path) -> None:
