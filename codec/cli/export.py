@@ -29,7 +29,8 @@ def export(
     recording = audio.load(speech, codec.sample_rate)[: 60 * codec.sample_rate]
     with working(f"exporting {model}"):
         comparison = export_onnx(codec, output, recording)
+    ties = f" but for {comparison.ties} between codes equally near" if comparison.ties else ""
     typer.echo(
-        f"{output}: {kind} (opset {OPSET}); {comparison.tokens} tokens as PyTorch's, audio within "
+        f"{output}: {kind} (opset {OPSET}); {comparison.tokens} tokens as PyTorch's{ties}, audio within "
         f"{comparison.audio_difference:.1e}"
     )

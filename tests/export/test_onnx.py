@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +13,8 @@ from torch import Tensor
 
 from codec import Codec, CodecError, ModelConfig
 from codec.audio import load
-from codec.export import graphs
+from codec.config import TransformerConfig
+from codec.export import graphs, onnx
 from codec.export.onnx import compare, export_onnx
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -85,6 +88,38 @@ def test_graphs_that_differ_are_not_kept(
     with pytest.raises(CodecError, match=r"audio differs by .* from PyTorch's"):
         export_onnx(codec, tmp_path / "new", speech)
     assert not (tmp_path / "new").exists()
+
+
+def test_ties_are_counted_and_not_refused(tmp_path: Path, speech: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = changed()
+    with torch.no_grad():
+        codec.quantizer.codebook[1::2] = codec.quantizer.codebook[::2]  # every code twice
+        twins = copy.deepcopy(codec)
+        twins.quantizer.codebook[::2] *= 1 + 1e-6  # a rounding away
+    export_onnx(codec, tmp_path, speech)
+    comparison = compare(twins, tmp_path / "encoder.onnx", tmp_path / "decoder.onnx", speech)
+    assert 0 < comparison.ties < comparison.tokens
+    monkeypatch.setattr(onnx, "ROUNDING", 1e-9)
+    with pytest.raises(CodecError, match="gives other tokens than PyTorch"):
+        compare(twins, tmp_path / "encoder.onnx", tmp_path / "decoder.onnx", speech)
+
+
+def test_a_transformer_is_refused_at_once(tmp_path: Path, speech: Tensor) -> None:
+    codec = changed(encoder={"transformer": TransformerConfig(layers=1, heads=2, window=8)})
+    with pytest.raises(CodecError, match=r"encoder.transformer.layers=1: .* \(layers=0\) can be exported"):
+        export_onnx(codec, tmp_path / "new", speech)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_onnxruntime_refuses_is_one_line(tmp_path: Path, exported: tuple[Codec, Path], speech: Tensor) -> None:
+    codec, folder = exported
+    damaged = tmp_path / "encoder.onnx"
+    damaged.write_bytes((folder / "encoder.onnx").read_bytes()[:1000])
+    with pytest.raises(CodecError, match=r"cannot run the exported encoder \(.*\); please report"):
+        compare(codec, damaged, folder / "decoder.onnx", speech)
+    with pytest.raises(CodecError, match=r"cannot run the exported decoder \(.*\); please report"):  # takes audio
+        shutil.copy(folder / "encoder.onnx", tmp_path / "decoder.onnx")
+        compare(codec, folder / "encoder.onnx", tmp_path / "decoder.onnx", speech)
 
 
 def test_mistakes(tmp_path: Path, tiny_codec: Codec, speech: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
