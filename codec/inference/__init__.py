@@ -30,7 +30,8 @@ class Inference:
     """Runs a codec's encoder and decoder, in their prepared forms where these were found to be faster.
 
     That is on CPUs, for signals of equal lengths, in eval mode and without gradient; in ``bfloat16`` the decoder is
-    prepared on every device. Everything else goes through the modules. Tokens never depend on ``dtype``.
+    prepared on every device, and a batch of different lengths is decoded in groups of one length each. Everything else
+    goes through the modules. Tokens never depend on ``dtype``.
 
     Args:
         dtype: of the decoder's matrix products; the encoder and the search stay in float32.
@@ -62,10 +63,14 @@ class Inference:
         return prepared(audio) if prepared.takes_signal(audio) else encoder(audio)
 
     def audio(self, decoder: Any, quantized: Tensor, frame_lengths: Tensor | None = None) -> Tensor:
-        """``decoder(quantized, frame_lengths)``: (B, D, F) -> (B, 1, F * hop), of a :class:`codec.model.Decoder`."""
+        """``decoder(quantized, frame_lengths)``: (B, D, F) -> (B, 1, F * hop), of a :class:`codec.model.Decoder`.
+
+        Behind each row's ``frame_lengths`` (B,) there are zeros, or nothing that counts.
+        """
         backbone, head = decoder.backbone, decoder.head
         assert isinstance(backbone, VocosBackbone) and isinstance(head, ISTFTHead)
-        usable = frame_lengths is None and (quantized.device.type == "cpu" or self.dtype != torch.float32)
+        half = self.dtype != torch.float32
+        usable = half or (frame_lengths is None and quantized.device.type == "cpu")
         usable = usable and not torch.is_autocast_enabled(quantized.device.type)
         if decoder.training or torch.is_grad_enabled() or not (usable or self.compile):
             result: Tensor = decoder(quantized, frame_lengths)
@@ -74,7 +79,9 @@ class Inference:
             return self._compiled(decoder, quantized, frame_lengths)
         if self._decoder is None or not self._decoder[0].unchanged(decoder):
             self._decoder = WeightsSeen(decoder), PreparedDecoder(backbone, head, self.dtype)
-        return self._decoder[1](quantized)
+        if frame_lengths is None:
+            return self._decoder[1](quantized)
+        return _by_length(self._decoder[1], quantized, frame_lengths, head.hop_length)
 
     def _compiled(self, decoder: Any, quantized: Tensor, frame_lengths: Tensor | None) -> Tensor:
         """The compiler takes no complex numbers: the head stays outside."""
@@ -92,3 +99,14 @@ class Inference:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_encoder": None, "_decoder": None, "_backbone": None}
+
+
+def _by_length(decoder: PreparedDecoder, quantized: Tensor, frame_lengths: Tensor, hop_length: int) -> Tensor:
+    """The prepared decoder knows no mask: rows of one length at a time, (B, D, F), (B,) -> (B, 1, F * hop)."""
+    B, _, F = quantized.shape
+    audio = torch.zeros(B, 1, F * hop_length, device=quantized.device)
+    lengths = frame_lengths.to(quantized.device)
+    for frames in lengths.unique().tolist():
+        rows = lengths == frames
+        audio[rows, :, : frames * hop_length] = decoder(quantized[rows, :, :frames])
+    return audio

@@ -26,6 +26,21 @@ def test_dtype_changes_the_audio_a_little_and_no_token(tiny_model_dir: Path, spe
     assert Codec.from_pretrained(tiny_model_dir / "again", "cpu").fingerprint == full.fingerprint
 
 
+def test_dtype_is_that_of_batches_of_different_lengths_too(tiny_model_dir: Path, speech: Tensor) -> None:
+    full, half = (Codec.from_pretrained(tiny_model_dir, "cpu", dtype=name) for name in ("float32", "bfloat16"))
+    lengths = [48_000, 20_000, 48_000, 7_001]
+    batch = torch.stack([speech, speech, speech.flip(0), speech])
+    tokens = full.encode(batch, lengths=torch.tensor(lengths))
+    decoded, other = half.decode(tokens), full.decode(tokens)
+    assert decoded.shape == other.shape and decoded.dtype == torch.float32
+    for row, length in enumerate(lengths):
+        alone = half.decode(full.encode(batch[row, :length]))[0]
+        torch.testing.assert_close(decoded[row, :, :length], alone, atol=1e-3, rtol=0)
+        away = (decoded[row] - other[row]).norm() / other[row].norm()
+        assert 1e-5 < away < 0.1
+        assert not decoded[row, :, length:].any()
+
+
 def test_a_prepared_codec_can_still_be_trained(tiny_model_dir: Path, speech: Tensor) -> None:
     codec = Codec.from_pretrained(tiny_model_dir, "cpu", dtype="bfloat16")
     before = codec.encode(speech)
