@@ -21,6 +21,7 @@ from codec.evaluation.quoted import Quoted, quoted_test_sets, read_quoted
 from codec.evaluation.records import RECORDS_FILE
 from codec.evaluation.registry import METRICS, MetricOptions
 from codec.evaluation.summary import bootstrap_interval
+from codec.evaluation.table_notes import comparison_notes, versions_used
 from codec.evaluation.unavailable import read_unavailable
 
 DEFAULT_QUOTED = "test-clean"  # where the test set is none that there are published rows for
@@ -197,8 +198,13 @@ def build_table(
         average=average,
         columns=columns,
         rows=rows,
-        notes=_notes(runs, columns, rows_quoted, first.summary["protocol"]),
-        versions=_versions(runs),
+        notes=comparison_notes(
+            runs.evaluations,
+            {value: column.label for value, column in columns.items()},
+            rows_quoted,
+            first.summary["protocol"],
+        ),
+        versions=versions_used(runs.evaluations),
         bootstrap=first.summary["bootstrap"],
         against=against,
         differences=differences,
@@ -310,43 +316,3 @@ def _quoted_row(row: Quoted, columns: Mapping[str, Column]) -> Row:
         test_set=f"LibriTTS {row.test_set}",
         note=row.note,
     )
-
-
-def _notes(runs: Runs, columns: Mapping[str, Column], quoted: Sequence[Quoted], protocol: str) -> list[str]:
-    """Whatever keeps two rows from being compared as they stand."""
-    notes = []
-    rates: dict[int, list[str]] = {}
-    for name, evaluation in runs.evaluations.items():
-        rates.setdefault(evaluation.summary["system"]["sample_rate"], []).append(name)
-    if len(rates) > 1:
-        said = "; ".join(f"{rate} Hz: {', '.join(names)}" for rate, names in sorted(rates.items()))
-        notes.append(f"Systems were compared at different sample rates ({said}).")
-    for value, column in columns.items():
-        scored = {
-            name: frozenset(id_ for id_, record in evaluation.records.items() if value in record.scores)
-            for name, evaluation in runs.evaluations.items()
-            if value in evaluation.definitions
-        }
-        scored = {name: ids for name, ids in scored.items() if ids}
-        if len(set(scored.values())) > 1:
-            counts = ", ".join(f"{name} {len(ids)}" for name, ids in scored.items())
-            notes.append(
-                f"{column.label}: the means are over different utterances, because systems fail on different ones "
-                f"(scored: {counts}); paired differences are over those that both have."
-            )
-    if quoted:
-        notes.append(
-            f"Quoted rows are not scored here: means that others published for LibriTTS {quoted[0].test_set}, by the "
-            f"published protocol"
-            + ("" if protocol == "published" else ", while this table is of the protocol " + protocol)
-            + "; they stand in no comparison."
-        )
-    return notes
-
-
-def _versions(runs: Runs) -> dict[str, dict[str, list[str]]]:
-    found: dict[str, dict[str, list[str]]] = {}
-    for name, evaluation in runs.evaluations.items():
-        for library, version in evaluation.summary["versions"].items():
-            found.setdefault(library, {}).setdefault(version, []).append(name)
-    return found
