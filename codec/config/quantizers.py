@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, Union
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
+
+MAX_CODES = 1 << 31  # a .svq header says no more, and 4 bytes hold every token
 
 
 class QuantizerConfig(Settings):
@@ -20,6 +22,16 @@ class QuantizerConfig(Settings):
     name: str
     codebook_size: Positive = 4096
     commitment: NonNegativeFloat = 0.25  # beta: weight of the encoder's term against the codebook's
+
+    @field_validator("codebook_size")
+    @classmethod
+    def _tokens_fit_into_31_bits(cls, size: int) -> int:
+        if size > MAX_CODES:
+            raise ValueError(
+                f"quantizer.codebook_size={size}: a token has at most 31 bits, {MAX_CODES} codes (all codebooks, "
+                f"levels or bits of a frame count together); take fewer or smaller ones"
+            )
+        return size
 
 
 class SimVQConfig(QuantizerConfig):

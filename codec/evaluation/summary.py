@@ -107,7 +107,7 @@ def _token_facts(codebook_size: int, frame_rate: float, records: Sequence[Record
     for record in records:
         if record.tokens is not None:
             usage.update(torch.tensor(record.tokens, dtype=torch.int64))
-    tokens = int(usage.counts.sum())
+    tokens = usage.total()
     if not tokens:
         return {"codebook_size": codebook_size, "tokens": 0}
     facts = usage.summary()

@@ -92,7 +92,9 @@ def entropy_bits(corpus: TokenCorpus) -> float:
     n of them cannot show more than log2 n bits.
     """
     usage = CodeUsage(corpus.model.codebook_size)
-    usage.counts += corpus.counts()
+    counts = corpus.counts()
+    codes = counts.nonzero()[:, 0]
+    usage.update(codes, counts[codes])
     return usage.summary()["entropy_bits"]
 
 

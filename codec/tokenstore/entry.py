@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codec.config.quantizers import MAX_CODES
+from codec.errors import CodecError
 from codec.model import Tokens
 
 
@@ -58,5 +60,11 @@ class TokenEntry:
 
 
 def token_dtype(codebook_size: int) -> np.dtype[Any]:
-    """The smallest common type that holds every token: 2 bytes up to 65,536 codes, else 4."""
+    """The smallest common type that holds every token: 2 bytes up to 65,536 codes, else 4.
+
+    Raises:
+        CodecError: more codes than 4 bytes can tell apart.
+    """
+    if codebook_size > MAX_CODES:
+        raise CodecError(f"codebook_size={codebook_size}: tokens are written in 31 bits, {MAX_CODES} codes at most")
     return np.dtype("<u2") if codebook_size <= 1 << 16 else np.dtype("<i4")

@@ -190,7 +190,7 @@ def _write_record(
     usage = CodeUsage(codebook_size)
     for entry in entries:
         usage.update(entry.tokens)
-    codes = usage.counts.nonzero()[:, 0]
+    codes, times = usage.occurring()
     shard = Shard(
         path.name,
         len(entries),
@@ -198,7 +198,7 @@ def _write_record(
         sum(entry.num_samples for entry in entries),
         path.stat().st_size,
     )
-    counts = {"codes": codes.tolist(), "counts": usage.counts[codes].tolist()}
+    counts = {"codes": codes.tolist(), "counts": times.tolist()}
     write_text(record, json.dumps({"shard": asdict(shard), "failed": failed, **counts}, ensure_ascii=False) + "\n")
 
 
@@ -219,6 +219,6 @@ def _collect(format_name: str, model: Model, records: Sequence[Path]) -> Index:
         entry = json.loads(record.read_text(encoding="utf-8"))
         shards.append(Shard(**entry["shard"]))
         failed += entry["failed"]
-        usage.counts.index_add_(0, torch.tensor(entry["codes"], dtype=torch.int64), torch.tensor(entry["counts"]))
+        usage.update(torch.tensor(entry["codes"], dtype=torch.int64), torch.tensor(entry["counts"]))
     facts = usage.summary()
     return Index(format_name, model, tuple(shards), facts["codes_used"], facts["entropy_bits"], tuple(failed))

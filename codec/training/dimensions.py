@@ -8,6 +8,7 @@ from torch import Tensor
 from codec.quantizers import Quantizer
 
 CODES = 20_000  # at most this many rows of a codebook
+SHUFFLED = 1 << 24  # codes beyond which a shuffle of all is too large
 
 
 def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
@@ -24,5 +25,9 @@ def effective_dimension(vectors: Tensor, share: float = 0.99) -> int:
 @torch.no_grad()
 def codebook_sample(quantizer: Quantizer, device: torch.device, seed: int = 0) -> Tensor:
     """Up to 20,000 codes of any bottleneck, drawn without repetition: (N, D)."""
-    tokens = torch.randperm(quantizer.codebook_size, generator=torch.Generator().manual_seed(seed))[:CODES]
+    size, generator = quantizer.codebook_size, torch.Generator().manual_seed(seed)
+    if size <= SHUFFLED:
+        tokens = torch.randperm(size, generator=generator)[:CODES]
+    else:  # a dozen of 20,000 at most come twice, and are left out
+        tokens = torch.randint(size, (CODES,), generator=generator).unique()
     return quantizer.decode(tokens.to(device).unsqueeze(0))[0].T

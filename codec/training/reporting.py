@@ -66,7 +66,7 @@ class Reporter:
         values["audio_s_per_s"] = (step - self._step) * config.data.batch_size * config.data.crop_s / seconds
         values |= facts
         if self._quantized:
-            self.usage.counts = self.accelerator.reduce(self.usage.counts, "sum")
+            self.usage.join_processes()
             values |= {name: float(value) for name, value in self.usage.summary().items()}  # type: ignore[arg-type]
             self.usage.reset()
             self._quantized = False

@@ -51,7 +51,7 @@ class Validation:
                 latents.append(output.latent.float().transpose(1, 2).flatten(0, 1).cpu())
                 sums += len(real) * torch.stack([mel(output.audio, real), output.quantizer.loss, real.new_ones(())])
         sums = accelerator.reduce(sums, "sum")
-        usage.counts = accelerator.reduce(usage.counts, "sum")
+        usage.join_processes()
         everyones = torch.cat(gather_object(latents))
         values = {
             "loss/mel": float(sums[0] / sums[2]),

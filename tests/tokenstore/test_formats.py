@@ -188,7 +188,9 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
 def test_large_codebooks_take_four_bytes() -> None:
     from codec.tokenstore.entry import token_dtype
 
-    assert [token_dtype(size).itemsize for size in (2, 65_536, 65_537, 262_144)] == [2, 2, 4, 4]
+    assert [token_dtype(size).itemsize for size in (2, 65_536, 65_537, 262_144, 1 << 31)] == [2, 2, 4, 4, 4]
+    with pytest.raises(CodecError, match="codebook_size=2147483649: tokens are written in 31 bits"):
+        token_dtype((1 << 31) + 1)
     buffer = io.BytesIO()
     np.save(buffer, np.array([262_143], token_dtype(262_144)))
     assert np.load(io.BytesIO(buffer.getvalue())).tolist() == [262_143]
