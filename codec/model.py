@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import codec.audio as audio_io
 from codec.config import DecoderConfig, ModelConfig, build
+from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import replacing, write_text
@@ -144,6 +145,8 @@ class Codec(nn.Module):
         """
         # Without what is at its default: a setting that a later version adds must not rename the models that are there.
         digest = hashlib.sha256(self.config.model_dump_json(exclude_defaults=True).encode())
+        if self.config.quantizer.name != DEFAULT_SYSTEM:  # a system's name is the default of its own settings
+            digest.update(self.config.quantizer.name.encode())
         for name, value in sorted(self.state_dict().items()):
             digest.update(name.encode())
             digest.update(np.ascontiguousarray(value.detach().cpu().float().numpy()).data)

@@ -157,6 +157,27 @@ def test_fingerprint_names_weights_and_settings(tiny_codec: Codec) -> None:
     assert tiny_codec.fingerprint != before
 
 
+def test_fingerprint_names_the_system(tiny_codec: Codec) -> None:
+    """Equal settings and weights of two systems make other tokens, or say so for all anybody knows."""
+    found = set()
+    for one, other in (("lfq", "bsq"), ("vq", "rotation")):
+        codecs = []
+        for name in (one, other):
+            settings = {**tiny_codec.config.model_dump(mode="json"), "quantizer": {"name": name, "codebook_size": 64}}
+            codecs.append(Codec(build(ModelConfig, settings)))
+        codecs[1].load_state_dict(codecs[0].state_dict())
+        found |= {codec.fingerprint for codec in codecs}
+    assert len(found) == 4
+
+
+def test_fingerprint_of_models_that_are_there_stays(tiny_codec: Codec) -> None:
+    """Files of tokens carry it: this value is that of the first version."""
+    with torch.no_grad():
+        for value in tiny_codec.state_dict().values():
+            value.fill_(0.5)
+    assert tiny_codec.fingerprint == "2824aa0233dddff2"
+
+
 def test_a_setting_that_a_later_version_adds_does_not_rename_models(tiny_codec: Codec) -> None:
     class Later(ModelConfig):
         more: int = 3

@@ -7,7 +7,7 @@ numbers, an empty batch.
 **One token a frame.** A system with several codebooks, levels or bits says all of them in one number: the index into
 the product of its parts, the first part the most significant (:func:`join_digits`). ``codebook_size`` is the size of
 that product, so that rate, code usage, the ``.svq`` format and whoever trains on the tokens need no special case. It
-stays below 2^31, what ``.svq`` can say.
+is at most 2^31, what ``.svq`` can say.
 
 **What is not a number.** A latent with a NaN or an infinity gets token 0; a training pass over it gives a loss that is
 not finite and moves no buffer.
@@ -90,6 +90,14 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
         among them.
         """
         return []
+
+    def self_moving(self) -> list[Tensor]:
+        """All that a training pass changes by itself, counters included, and weights that move outside the optimiser.
+
+        The trainer sets these back after a step with a gradient that is not finite, and takes no micro-batches where
+        there are any. By default they are the moving buffers.
+        """
+        return self.moving_buffers()
 
     def describe(self) -> dict[str, float]:
         """Facts about the weights, for the log: cheap enough for every log interval. By default there are none."""

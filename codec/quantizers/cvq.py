@@ -30,9 +30,9 @@ class CVQ(VQ):
         self.decay, self.anchor = config.decay, config.anchor
         self.register_buffer("shares", torch.zeros(config.codebook_size))
 
-    def moving_buffers(self) -> list[Tensor]:
-        """How often codes are chosen."""
-        return [self.shares]
+    def self_moving(self) -> list[Tensor]:
+        """Codes, and how often they are chosen."""
+        return [self.codebook, self.shares]
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""

@@ -31,6 +31,10 @@ class DAReVQ(MovingAverages[DAReConfig]):
         self.register_buffer("errors", torch.zeros(config.codebook_size))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
+    def self_moving(self) -> list[Tensor]:
+        """Codes, statistics and the window's evidence."""
+        return [*self.moving_buffers(), self.hits, self.errors, self.step]
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""
         before = self.codebook[self.search_rows(rows)] if self.training else rows

@@ -45,6 +45,10 @@ class HuhVQ(Quantizer[HuhConfig]):
         """The codes, where they move alternately."""
         return [] if self.config.alternate_lr is None else [self.codebook]
 
+    def self_moving(self) -> list[Tensor]:
+        """The codes and their momentum, where they move alternately."""
+        return [] if self.config.alternate_lr is None else [self.codebook, self.velocity]
+
     def look_up(self, tokens: Tensor) -> Tensor:
         """(N,) -> codes (N, D)."""
         codes = self.codebook[tokens]

@@ -54,6 +54,10 @@ class SimVQ(Quantizer[SimVQConfig]):
         self._table: Kept[Tensor] = Kept()
         self._search = CodeSearch(config.search_chunk)
 
+    def self_moving(self) -> list[Tensor]:
+        """Since when codes have not been chosen, where the Region VQ loss asks."""
+        return [] if self.region is None else [self.region.unused_for]
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
         tokens = self.search_rows(rows)

@@ -68,6 +68,10 @@ class SQVAE(SoftVQ[SQVAEConfig]):
         self.log_variance = nn.Parameter(torch.tensor(math.log(10.0)))
         self.register_buffer("steps", torch.zeros(()))
 
+    def self_moving(self) -> list[Tensor]:
+        """The count of training passes, which the temperature follows."""
+        return [self.steps]
+
     def soften(self, rows: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
         """Gumbel-softmax weights, and the variational loss."""
         doubled = 2 * self.log_variance.exp()

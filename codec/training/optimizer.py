@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
@@ -52,3 +52,10 @@ def step_unless(bad: Tensor, optimizer: AcceleratedOptimizer) -> None:
     optimizer.optimizer.found_inf = bad.float()
     optimizer.step()
     optimizer.zero_grad()
+
+
+@torch.no_grad()
+def set_back_if(bad: Tensor, tensors: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Give tensors the values from before where ``bad`` () bool is true, without asking the device."""
+    for tensor, value in zip(tensors, before, strict=True):
+        tensor.copy_(torch.where(bad, value, tensor))

@@ -27,7 +27,7 @@ from codec.training.ema import EMA
 from codec.training.gradients import detached, leave_untaught, stand_in
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
-from codec.training.optimizer import build_optimizers, set_rates, step_unless
+from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
 from codec.training.preemption import caught_sigterm
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
@@ -66,6 +66,12 @@ class Trainer:
         if config.init_from is not None:
             weights = find_model(config.init_from) / WEIGHTS_FILE
             load_weights(codec, read_weights(weights), f"init_from={config.init_from}")
+        if settings.accumulate > 1 and codec.quantizer.self_moving():
+            raise CodecError(
+                f"training.accumulate={settings.accumulate}: model.quantizer.name={config.model.quantizer.name} as set "
+                f"here moves with every pass, so micro-batches are not one batch to it; set training.accumulate=1 (and "
+                f"a lower data.batch_size if memory is short)"
+            )
         leave_untaught(codec, discriminators, config.losses)
         if settings.compile:
             compile_parts(codec, discriminators)
@@ -111,8 +117,8 @@ class Trainer:
     def step(self, micro_batches: list[Tensor]) -> None:
         """One update of the generator and, from ``discriminator_start`` on, of the discriminators.
 
-        Nothing in here makes the host wait for the device. A step with a non-finite gradient changes no weight and is
-        counted.
+        Nothing in here makes the host wait for the device. A step with a non-finite gradient changes no weight and
+        nothing of the bottleneck's own statistics, and is counted.
 
         Args:
             micro_batches: ``training.accumulate`` times this process' share, (B, 1, T).
@@ -120,6 +126,8 @@ class Trainer:
         step, settings = self.next_step, self.config.training
         losses, bypass = losses_at(step, settings, self.config.losses), step < self.warmup_steps
         adversarial = step >= settings.discriminator_start and len(self.plain_discriminators) > 0
+        moving = self.plain_codec.quantizer.self_moving()
+        before = [state.detach().clone() for state in moving]
         for index, real in enumerate(micro_batches):
             with ExitStack() as stack:
                 if index < len(micro_batches) - 1:  # gradients meet the other processes' only once a step
@@ -147,6 +155,7 @@ class Trainer:
         for optimizer in (self.optimizer, self.discriminator_optimizer) if adversarial else (self.optimizer,):
             set_rates(optimizer, rates)
             step_unless(bad, optimizer)
+        set_back_if(bad, moving, before)
         self.ema.update(self.plain_codec)
         self.bad_steps += bad
         self.bad_streak = (self.bad_streak + 1) * bad

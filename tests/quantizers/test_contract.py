@@ -114,6 +114,24 @@ def test_moving_buffers_are_all_that_the_running_average_needs(system: str) -> N
     assert torch.equal(twin.decode(twin.encode(latent)), quantizer.decode(quantizer.encode(latent)))
 
 
+@every_system
+def test_a_training_pass_moves_by_itself_what_it_says_and_nothing_else(system: str) -> None:
+    """The trainer sets back these after a bad step, and takes no micro-batches where there are any."""
+    quantizer = make(system).train()
+    before = state(quantizer)
+    moving = quantizer.self_moving()
+    kept = [tensor.detach().clone() for tensor in moving]
+    for seed in range(3):  # one beyond a window of two: what it counts is at 0 again after each of them
+        quantizer(latents(4, 8, 10, seed=seed))
+    assert not moving or not all(map(torch.equal, moving, kept))
+    with torch.no_grad():
+        for tensor, value in zip(moving, kept, strict=True):
+            tensor.copy_(value)
+    assert [name for name, value in state(quantizer).items() if not torch.equal(value, before[name])] == []
+    wanted = {id(tensor) for tensor in quantizer.moving_buffers()}
+    assert wanted <= {id(tensor) for tensor in moving}
+
+
 def _moving(quantizer: Quantizer[Any]) -> list[torch.Tensor]:
     return [*quantizer.parameters(), *quantizer.moving_buffers()]
 
@@ -343,6 +361,15 @@ def test_latents_of_another_width(system: str) -> None:
         ({"name": "fsq", "codebook_size": 1000}, "codebook_size=1000: expected a power of two from 4 on"),
         ({"name": "bsq", "codebook_size": 100}, "try 128"),
         ({"name": "residual", "codebook_size": 8192}, "such as 91^2 = 8281"),
+        (
+            {"name": "bsq", "codebook_size": 1 << 32},
+            "codebook_size=4294967296: a token has at most 31 bits",
+        ),
+        (
+            {"name": "residual", "codebooks": 8, "codebook_size": 1024**8},
+            "2147483648 codes (all codebooks, levels or bits",
+        ),
+        ({"codebook_size": 10**400}, "a token has at most 31 bits"),
         ({"codebook_size": 0}, "quantizer.codebook_size=0: input should be greater than 0"),
     ],
 )
