@@ -48,6 +48,11 @@ def decode(
     from codec.transcoding import check_tokens
 
     if is_token_dataset(source):
+        for option, given in (("--batch", batch), ("--compile", compile_), ("--partial", partial)):
+            if given:
+                raise CodecError(
+                    f"{source}: {option} is for .svq files, and this is a token dataset; leave {option} out"
+                )
         decode_dataset(source, output, id_, model=model, device=device, dtype=dtype, jobs=jobs, force=force)
         return
     if id_ is not None:

@@ -50,6 +50,9 @@ def tokens(
     """Print the tokens of recordings, and nothing else, on stdout."""
     from codec.tokenstore.index import is_token_dataset
 
+    for path in files if ids else ():
+        if not is_token_dataset(path):
+            raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
     encoder = None
     for path in files:
         if is_token_dataset(path):

@@ -56,7 +56,8 @@ def test_audio_token_files_and_datasets_have_the_same_tokens(
     assert cli("tokens", recording, "--model", tiny_model_dir).out == line
     assert cli("tokens", token_file).out == line
     assert cli("tokens", dataset).out == 2 * line
-    assert cli("tokens", dataset / "tokens-00001.npy", token_file, "--id", "y/ä.1").out == 2 * line
+    assert cli("tokens", dataset / "tokens-00001.npy", token_file).out == 2 * line
+    assert cli("tokens", dataset / "tokens-00001.npy", dataset, "--id", "y/ä.1").out == 2 * line
     assert cli("tokens", token_file, "--format", "plain").out == line.replace(" ", "\n")
 
 
@@ -83,6 +84,9 @@ def test_a_token_file_comes_through_a_pipe(
 def test_mistakes(cli, recording: Path, token_file: Path, dataset: Path, tmp_path: Path) -> None:
     cli("tokens", recording).must_be_mistake("a b.wav", "--model")
     cli("tokens", dataset, "--id", "z").must_be_mistake("no recording with the id 'z'")
+    for path in (recording, token_file, "-"):
+        done = cli("tokens", dataset, path, "--id", "x", "--model", tmp_path / "none")
+        done.must_be_mistake(str(path), "--id", "leave --id out")
     cli("tokens", tmp_path / "gone.svq").must_be_mistake("gone.svq", "cannot be read")
     token_file.write_bytes(token_file.read_bytes()[:-30])
     cli("tokens", token_file).must_be_mistake("a.svq", "ends early")
@@ -111,6 +115,9 @@ def test_mistakes_of_decoding_datasets(
     cli("decode", dataset, *model).must_be_mistake("token dataset", "-o")
     cli("decode", dataset, *model, *output, "--id", "z").must_be_mistake("no recording with the id 'z'")
     cli("decode", token_file, *model, *output, "--id", "x").must_be_mistake("--id", "leave --id out")
+    for option in (("--batch", 10), ("--compile",), ("--partial",)):
+        done = cli("decode", dataset, *model, *output, "--id", "x", *option)
+        done.must_be_mistake(str(dataset), "token dataset", f"leave {option[0]} out")
     tiny_codec.decoder.head.out.bias.data.add_(1)
     tiny_codec.save_pretrained(tmp_path / "other")
     done = cli("decode", dataset, "--model", tmp_path / "other", *output, "--id", "x")
