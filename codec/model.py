@@ -28,6 +28,7 @@ from codec.modules.vocos import VocosBackbone
 from codec.pretrained import (
     CHECKSUMS_FILE,
     CONFIG_FILE,
+    TRAINING_FILE,
     WEIGHTS_FILE,
     check_sums,
     find_model,
@@ -274,7 +275,8 @@ class Codec(nn.Module):
         """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
         directory = Path(directory)
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
-        (directory / CHECKSUMS_FILE).unlink(missing_ok=True)  # of the model that was there
+        for name in (CHECKSUMS_FILE, TRAINING_FILE):  # of the model that was there
+            (directory / name).unlink(missing_ok=True)
         with replacing(directory / WEIGHTS_FILE) as temporary:
             temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
         write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")

@@ -17,6 +17,7 @@ from codec.errors import CodecError
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS"  # of a shared model, in the format of sha256sum
+TRAINING_FILE = "training.json"  # in best/ and last/ of a run: {"step": steps trained}
 _REPOSITORY = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/name
 
 

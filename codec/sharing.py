@@ -12,9 +12,17 @@ from typing import Any
 
 from codec.config import load_run_config
 from codec.errors import CodecError
-from codec.files import write_text
+from codec.files import replacing, write_text
 from codec.model import Codec
-from codec.pretrained import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, check_repository_name, read_json, sha256_of
+from codec.pretrained import (
+    CHECKSUMS_FILE,
+    CONFIG_FILE,
+    TRAINING_FILE,
+    WEIGHTS_FILE,
+    check_repository_name,
+    read_json,
+    sha256_of,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +47,18 @@ def prepare(
 
     Raises:
         CodecError: no whole model, an evaluation that cannot be read or is of another model, or a place that cannot be
-            written.
+            written or is the model's own folder.
     """
     check_repository_name(repository)
+    if output.resolve() == model.resolve():
+        raise CodecError(f"{output}: is the model's own folder, which stays as it is; give another one to write")
     codec = Codec.from_pretrained(model, "cpu")
     card = model_card(codec, repository, licence=licence, run=_run_of(model), scores=_scores(codec, evaluation))
-    codec.save_pretrained(output)
+    if output.is_dir():
+        (output / CHECKSUMS_FILE).unlink(missing_ok=True)  # of the model that was there
     for name in (CONFIG_FILE, WEIGHTS_FILE):  # bytes as they are: weights in half precision stay so
-        shutil.copyfile(model / name, output / name)
+        with replacing(output / name) as temporary:
+            shutil.copyfile(model / name, temporary)
     write_text(output / CARD_FILE, card)
     sums = [f"{sha256_of(output / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE)]
     write_text(output / CHECKSUMS_FILE, "".join(sums))  # what `sha256sum -c` reads
@@ -165,9 +177,33 @@ def _run_of(model: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     config = load_run_config(path)
-    hours = config.training.steps * config.data.batch_size * config.data.crop_s / 3600
-    return {
-        "Training": f"{config.training.steps:,} steps of {config.data.batch_size} crops of {config.data.crop_s:g} s: "
-        f"{hours:,.1f} hours of audio heard, with repetitions",
-        "Training data": ", ".join(Path(name).stem for name in config.data.train),
-    }
+    data = config.data
+    of = f"of {data.batch_size} crops of {data.crop_s:g} s"
+    step = _step_of(model)
+    if step is None:
+        training = f"up to {config.training.steps:,} steps {of}; which step this model is of was not noted"
+    else:
+        hours = step * data.batch_size * data.crop_s / 3600
+        training = f"{step:,} steps {of}: {hours:,.1f} hours of audio heard, with repetitions"
+    facts = {"Training": training}
+    if config.init_from is not None:
+        facts["Training started from"] = "/".join(Path(config.init_from).parts[-2:])  # no path of this machine
+    return {**facts, "Training data": ", ".join(map(_data_name, data.train or data.shards))}
+
+
+def _step_of(model: Path) -> int | None:
+    path = model / TRAINING_FILE
+    if not path.is_file():
+        return None
+    facts = read_json(path)
+    step = facts.get("step") if isinstance(facts, dict) else None
+    if type(step) is not int or step < 0:
+        raise CodecError(f"{path}: no step in it; train again, or remove the file if the step is not known")
+    return step
+
+
+def _data_name(source: str) -> str:
+    """What a card may say of a manifest or of shards: no path of this machine, no command, no key of an address."""
+    if source.startswith("pipe:"):
+        return "shards fetched by a command"
+    return Path(source.split("?")[0]).stem

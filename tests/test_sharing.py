@@ -16,6 +16,7 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 from codec import Codec, CodecError
 from codec.pretrained import find_model
 from codec.sharing import prepare, push
+from codec.training.checkpoint import save_model
 
 
 class Hub:
@@ -65,8 +66,10 @@ def scores_of(codec: Codec, folder: Path) -> Path:
 def test_a_folder_to_share(tmp_path: Path, tiny_codec: Codec) -> None:
     best = tmp_path / "run" / "best"
     tiny_codec.save_pretrained(best)
+    (best / "training.json").write_text('{"step": 900}')  # of a run that was to be longer
     settings = {
-        "training": {"steps": 900},
+        "init_from": "/home/me/exp/first/best",
+        "training": {"steps": 8000},
         "data": {"batch_size": 4, "crop_s": 2.0, "train": ["data/train-mini.jsonl"]},
     }
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -81,6 +84,7 @@ def test_a_folder_to_share(tmp_path: Path, tiny_codec: Codec) -> None:
         "75 a second, from one codebook of 64",
         "| Rate | 450 bit/s |",
         "900 steps of 4 crops of 2 s: 2.0 hours of audio heard",
+        "| Training started from | first/best |",
         "| Training data | train-mini |",
         "| pesq_wb | 2.500 | 2.250 to 2.750 | 9 | 1 |",
         "test-mini: 10 utterances of 5 speakers, 1.5 minutes",
@@ -88,6 +92,36 @@ def test_a_folder_to_share(tmp_path: Path, tiny_codec: Codec) -> None:
         assert says in card, says
     subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=tmp_path / "out", check=True)
     assert Codec.from_pretrained(tmp_path / "out", "cpu").fingerprint == tiny_codec.fingerprint
+
+
+def test_a_card_of_shards_and_of_a_step_that_nobody_noted(tmp_path: Path, tiny_codec: Codec) -> None:
+    best = tmp_path / "run" / "best"
+    (tmp_path / "run").mkdir()
+    shards = ["/data/libri/train-{00..12}.tar", "s3://bucket/more-{0..9}.tar?key=secret", "pipe:get --key secret"]
+    settings = {"training": {"steps": 8000}, "data": {"batch_size": 4, "crop_s": 2.0, "shards": shards}}
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
+    save_model(tiny_codec, best, 400)
+    prepare(best, tmp_path / "out", "someone/codec")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| Training data | train-{00..12}, more-{0..9}, shards fetched by a command |" in card
+    assert "400 steps of 4 crops" in card and "secret" not in card and "/data" not in card
+    assert not (tmp_path / "out" / "training.json").exists()
+    tiny_codec.save_pretrained(best)  # another model, of which nobody said how it was trained
+    prepare(best, tmp_path / "again", "someone/codec")
+    card = (tmp_path / "again" / "README.md").read_text()
+    assert "up to 8,000 steps of 4 crops of 2 s; which step" in card and "hours" not in card
+    (best / "training.json").write_text("{}")
+    with pytest.raises(CodecError, match=r"training\.json: no step in it"):
+        prepare(best, tmp_path / "third", "someone/codec")
+
+
+def test_the_models_own_folder_stays_as_it_is(tmp_path: Path, tiny_model_dir: Path) -> None:
+    before = {path.name: path.read_bytes() for path in tiny_model_dir.iterdir()}
+    (tmp_path / "link").symlink_to(tiny_model_dir, target_is_directory=True)
+    for output in (tiny_model_dir, tmp_path / "link", tiny_model_dir / "." / ".." / tiny_model_dir.name):
+        with pytest.raises(CodecError, match="is the model's own folder"):
+            prepare(tiny_model_dir, output, "someone/codec")
+    assert {path.name: path.read_bytes() for path in tiny_model_dir.iterdir()} == before
 
 
 def test_a_card_says_what_it_does_not_know(tmp_path: Path, tiny_model_dir: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from safetensors import SafetensorError
 from codec.config import Settings, dump_yaml, load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
+from codec.model import Codec
+from codec.pretrained import TRAINING_FILE
 
 CONFIG = "config.yaml"
 # What a resumed run may not change: the state would not fit, or its place in the data would mean another.
@@ -80,6 +83,16 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Ke
         for old in superseded(list(by_step), settings):
             _remove(by_step[old])
     accelerator.wait_for_everyone()
+
+
+def save_model(codec: Codec, folder: Path, step: int) -> None:
+    """Write a model folder that says how many steps it was trained for, for its card (:mod:`codec.sharing`).
+
+    Raises:
+        CodecError: it cannot be written.
+    """
+    codec.save_pretrained(folder)
+    write_text(folder / TRAINING_FILE, json.dumps({"step": step}) + "\n")
 
 
 def _remove(folder: Path) -> None:

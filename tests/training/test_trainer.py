@@ -64,6 +64,9 @@ def test_a_run_leaves_what_the_design_says(make_config: MakeConfig, make_trainer
     for name in ("best", "last"):
         codec = Codec.from_pretrained(run / name, device="cpu")
         assert codec.decode(codec.encode(torch.zeros(1000))).shape == (1, 1, 1000)
+    mel = {e["step"]: e["loss/mel"] for e in entries if e["kind"] == "validation" and e["step"] > 4}  # after the switch
+    steps = {name: json.loads((run / name / "training.json").read_text())["step"] for name in ("best", "last")}
+    assert steps == {"best": min(mel, key=lambda step: mel[step]), "last": 12}
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 6])  # within the warm-up, at the switch, after it
