@@ -122,10 +122,10 @@ class BottleneckWarmupConfig(Settings):
 
 
 class LastStageConfig(Settings):
-    """The last steps: another mel weight at low, constant rates (UniCodec: mel 45 to 450 at a quarter of the rate)."""
+    """The last steps: more mel weight at low, constant rates (UniCodec: ten times, at a quarter of the rate)."""
 
     share: Share = 0.0  # of all steps
-    mel: NonNegativeFloat = 450.0  # in place of losses.mel
+    mel_factor: NonNegativeFloat = 10.0  # of losses.mel
     lr_share: PositiveFloat = 0.25  # of every group's full rate
 
 
@@ -196,6 +196,7 @@ class RunConfig(Settings):
         """The transforms of losses and discriminators follow from the sample rate."""
         if isinstance(model := data.get("model"), dict):
             data = {**data, "model": ModelConfig.complete(model)}
+        data = _with_mel_factor(data)
         published = {
             "discriminators": DiscriminatorConfig().model_dump(mode="json", include={"resolutions", "dac_fft_sizes"}),
             "losses": LossConfig().model_dump(mode="json", include={"mel_scales"}),
@@ -213,3 +214,18 @@ class RunConfig(Settings):
                 least = n_fft / self.model.sample_rate
                 raise ValueError(f"data.{name}={seconds} is too short for an n_fft of {n_fft}; try {least:.2f} or more")
         return self
+
+
+def _with_mel_factor(data: dict[str, Any]) -> dict[str, Any]:
+    """Runs written before ``last_stage.mel_factor`` have the weight itself, ``last_stage.mel``; they stay readable."""
+    training, losses = data.get("training"), data.get("losses", {})
+    if not isinstance(training, dict) or not isinstance(losses, dict):
+        return data
+    last = training.get("last_stage")
+    if not isinstance(last, dict) or "mel" not in last or "mel_factor" in last:
+        return data
+    weight, base = last["mel"], losses.get("mel", LossConfig().mel)
+    if not (isinstance(weight, int | float) and isinstance(base, int | float) and base > 0):
+        return data  # refused as an unknown setting
+    last = {**{key: value for key, value in last.items() if key != "mel"}, "mel_factor": weight / base}
+    return {**data, "training": {**training, "last_stage": last}}

@@ -68,7 +68,7 @@ def learning_rates(step: int, training: TrainingConfig, config: OptimizerConfig)
 
 
 def losses_at(step: int, training: TrainingConfig, losses: LossConfig) -> LossConfig:
-    """The objective's weights at ``step``: the last stage has a mel weight of its own."""
+    """The objective's weights at ``step``: in the last stage the mel distance weighs ``mel_factor`` times as much."""
     if not in_last_stage(step, training):
         return losses
-    return losses.model_copy(update={"mel": training.last_stage.mel})
+    return losses.model_copy(update={"mel": training.last_stage.mel_factor * losses.mel})

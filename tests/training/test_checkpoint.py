@@ -101,7 +101,7 @@ def test_settings_that_contradict_the_checkpoint_are_named_and_nothing_is_lost(
 
 
 def test_the_last_stage_trains_with_its_weight_and_rates(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    last = {"share": 0.5, "mel": 0.0, "lr_share": 0.5}
+    last = {"share": 0.5, "mel_factor": 0.0, "lr_share": 0.5}
     trainer = make_trainer(
         make_config(
             losses={"commitment": 0.0},

@@ -42,13 +42,14 @@ def test_the_bottlenecks_own_rate_is_constant() -> None:
 
 def test_the_last_stage_has_its_own_rates_and_mel_weight() -> None:
     config = OptimizerConfig(lr=1e-4, discriminator_lr=2e-4, quantizer_lr=1e-3, schedule="cosine")
-    training = TrainingConfig(steps=100, last_stage=LastStageConfig(share=0.2, mel=450.0, lr_share=0.25))
+    training = TrainingConfig(steps=100, last_stage=LastStageConfig(share=0.2, mel_factor=10.0, lr_share=0.25))
     assert learning_rates(79, training, config)["network"] < 1e-6  # the cosine has come down before
     for step in (80, 99):
         rates = learning_rates(step, training, config)
         assert rates == pytest.approx({"network": 2.5e-5, "quantizer": 2.5e-4, "discriminators": 5e-5})
     assert losses_at(79, training, LossConfig()) == LossConfig()
     assert losses_at(80, training, LossConfig(feature_dac=3.0)) == LossConfig(feature_dac=3.0, mel=450.0)
+    assert losses_at(80, training, LossConfig(mel=15.0)).mel == 150.0
     for step in (0, 99):  # off by default
         assert losses_at(step, HUNDRED, LossConfig()) == LossConfig()
         assert learning_rates(step, HUNDRED, OptimizerConfig())["network"] == 1e-4
