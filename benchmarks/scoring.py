@@ -11,7 +11,8 @@ metrics are what is timed. Nothing is cached. Three ways, in one run:
 * the metrics here, one after another in one process of one thread;
 * the metrics here in ``--workers`` processes of one thread, which is what recipes/evaluate.py does.
 
-The last two must give the same bytes. ``ratio`` is the time of the last over that of the first.
+The last two must give the same bytes (``--no-sequential`` leaves the first of them out). ``ratio`` is the time of the
+last over that of the first.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def main(
     seconds: Annotated[float, typer.Option(min=0.5)] = 5.0,
     workers: Annotated[int, typer.Option(min=1)] = 2,
     direct: Annotated[int, typer.Option(min=0, help="Utterances for the libraries called directly.")] = 3,
+    sequential: Annotated[bool, typer.Option(help="Time our metrics one after another, too.")] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
 ) -> None:
     """Time the same scores one after another and in a pool."""
@@ -67,15 +69,14 @@ def main(
             facts["libraries, CPU s"] = round(cpu_s / len(chosen) * utterances, 1)
             facts["libraries, timed on"] = len(chosen)
         torch.set_num_threads(1)
-        for label, count in (("one after another", 0), (f"{workers} workers", workers)):
+        ways = {"one after another": 0} if sequential else {}
+        for label, count in (*ways.items(), (f"{workers} workers", workers)):
             started, cpu_started = time.perf_counter(), _cpu_s()
             evaluate(system, test_set, build_metrics(METRICS, MetricOptions(RATE)), folder / label, workers=count)
             facts[f"{label}, s"] = round(time.perf_counter() - started, 2)
             facts[f"{label}, CPU s"] = round(_cpu_s() - cpu_started, 2)
-        records = [
-            (folder / label / "utterances.jsonl").read_bytes() for label in ("one after another", f"{workers} workers")
-        ]
-        if records[0] != records[1]:
+        records = {(folder / label / "utterances.jsonl").read_bytes() for label in (*ways, f"{workers} workers")}
+        if len(records) > 1:
             raise CodecError("the pool gave other scores; report this as a bug")
         if direct:
             facts["ratio"] = round(facts[f"{workers} workers, s"] / facts["libraries, s"], 3)
