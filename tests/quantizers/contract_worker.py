@@ -54,6 +54,14 @@ def make(system: str, seed: int = 0, **changes: Any) -> Quantizer[Any]:
     return quantizer
 
 
+def latents(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def state(quantizer: Quantizer[Any]) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in quantizer.state_dict().items()}
+
+
 def train_steps(quantizer: Quantizer[Any], batches: torch.Tensor) -> None:
     """Steps on (steps, B, D, F), each process on its share of B; gradients averaged as data-parallel training does."""
     quantizer.train()

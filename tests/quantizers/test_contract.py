@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from contract_worker import SETTINGS, SYSTEMS, make, train_steps
+from contract_worker import SETTINGS, SYSTEMS, latents, make, state, train_steps
 from safetensors.torch import load, save
 
 from codec.config import ModelConfig
 from codec.config.base import build
-from codec.errors import CodecError
 from codec.quantizers import REGISTRY, Quantizer, build_quantizer
 from codec.quantizers.base import join_digits, split_digits
 
@@ -30,14 +29,6 @@ SAMPLED = {"cvq", "sqvae", "hqa"}
 MOVES_ITS_CODES = {"cvq", "cvq-closest"}  # weights that the forward pass changes too, as published
 
 every_system = pytest.mark.parametrize("system", SYSTEMS)
-
-
-def latents(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def state(quantizer: Quantizer[Any]) -> dict[str, torch.Tensor]:
-    return {name: value.detach().clone() for name, value in quantizer.state_dict().items()}
 
 
 def test_every_system_is_here() -> None:
@@ -251,153 +242,6 @@ def test_two_processes_equal_one(tmp_path: Path) -> None:
             torch.testing.assert_close(
                 found, value, rtol=1e-4, atol=1e-5, msg=lambda m, n=f"{system}/{name}": f"{n}: {m}"
             )
-
-
-# -- bad input ------------------------------------------------------------------------------------------------------
-
-
-@every_system
-def test_one_code(system: str) -> None:
-    """K = 1 either works, all tokens 0, or is refused by the settings in words."""
-    try:
-        quantizer = make(system, codebook_size=1)
-    except CodecError as error:
-        assert "codebook_size=1" in str(error)
-        return
-    out = quantizer(latents(2, 8, 5).requires_grad_())
-    assert not out.tokens.any() and bool(out.loss.isfinite())
-    (out.loss + out.quantized.sum()).backward()
-    for method in ("covariance", "shrunk", "kmeans"):
-        quantizer.initialize(latents(50, 8), method, torch.Generator().manual_seed(0))
-        assert bool(quantizer.decode(torch.zeros(1, 3, dtype=torch.int64)).isfinite().all())
-
-
-@every_system
-@pytest.mark.parametrize("method", ["covariance", "shrunk", "kmeans"])
-def test_more_codes_than_latents(system: str, method: str) -> None:
-    quantizer = make(system, codebook_size=4096)
-    quantizer.initialize(latents(10, 8), method, torch.Generator().manual_seed(0))
-    out = quantizer(latents(1, 8, 3).requires_grad_())
-    (out.loss + out.quantized.sum()).backward()
-    assert all(bool(value.isfinite().all()) for value in quantizer.state_dict().values())
-    assert bool(out.quantized.isfinite().all())
-
-
-@every_system
-def test_no_latents(system: str) -> None:
-    quantizer = make(system)
-    before = state(quantizer)
-    out = quantizer(torch.zeros(2, 8, 0, requires_grad=True))
-    assert out.quantized.shape == (2, 8, 0) and out.tokens.shape == (2, 0) and out.loss.item() == 0
-    assert quantizer.encode(torch.zeros(0, 8, 5)).shape == (0, 5)
-    assert quantizer.decode(torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 8, 0)
-    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
-    with pytest.raises(CodecError, match="no latents to start"):
-        quantizer.initialize(torch.zeros(0, 8), "kmeans", torch.Generator())
-
-
-@every_system
-@pytest.mark.parametrize("value", [0.0, 3.0])
-def test_identical_latents(system: str, value: float) -> None:
-    quantizer = make(system)
-    latent = torch.full((2, 8, 9), value, requires_grad=True)
-    out = quantizer(latent)
-    (out.loss + out.quantized.sum()).backward()
-    assert bool(out.loss.isfinite()) and latent.grad is not None and bool(latent.grad.isfinite().all())
-    for parameter in quantizer.parameters():
-        assert parameter.grad is not None and bool(parameter.grad.isfinite().all())
-    assert len(quantizer.eval().encode(latent.detach()).unique()) == 1
-    for method in ("covariance", "shrunk", "kmeans"):
-        quantizer.initialize(torch.full((40, 8), value), method, torch.Generator().manual_seed(0))
-        quantized = quantizer.decode(quantizer.encode(latent.detach()))
-        assert bool(quantized.isfinite().all())
-
-
-@every_system
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_latents_that_are_not_numbers(system: str, bad: float) -> None:
-    quantizer = make(system)
-    latent = latents(2, 8, 6)
-    plain = quantizer.eval().encode(latent)
-    broken = latent.clone()
-    broken[0, 3, 2] = bad
-    tokens = quantizer.encode(broken)
-    assert tokens[0, 2] == 0
-    keep = torch.ones_like(tokens, dtype=torch.bool)
-    keep[0, 2] = False
-    assert torch.equal(tokens[keep], plain[keep])
-
-    before = state(quantizer.train())
-    out = quantizer(broken.requires_grad_())
-    assert set(out.tokens.flatten().tolist()) <= set(range(quantizer.codebook_size))
-    assert not bool((out.loss + out.quantized.sum()).isfinite())  # the trainer takes no such step
-    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
-    with pytest.raises(CodecError, match="NaN or infinite"):
-        quantizer.initialize(broken.detach().mT.flatten(0, 1), "kmeans", torch.Generator())
-
-
-@every_system
-def test_latents_of_another_width(system: str) -> None:
-    quantizer = make(system)
-    for call in (quantizer, quantizer.encode):
-        with pytest.raises(CodecError, match=r"latents of shape \(2, 7, 5\): expected \(B, 8, \.\.\.\)"):
-            call(torch.zeros(2, 7, 5))
-
-
-@pytest.mark.parametrize(
-    ("settings", "says"),
-    [
-        ({"name": "simqv"}, "quantizer.name='simqv' is not known; did you mean simvq?"),
-        ({"name": "xxxxxxxx"}, "quantizer.name='xxxxxxxx' is not known; known here: simvq, vq"),
-        (
-            {"name": "vq", "codebok_size": 3},
-            "unknown setting quantizer.codebok_size; did you mean quantizer.codebook_size",
-        ),
-        ({"name": "vq", "bias": True}, "unknown setting quantizer.bias; known here: name, codebook_size, commitment"),
-        ({"bais": True}, "unknown setting quantizer.bais; did you mean quantizer.bias?"),
-        ({"name": "ema", "decay": 1.5}, "quantizer.decay=1.5: input should be less than 1"),
-        ({"name": "huh", "affine_groups": 3}, "codebook_size=4096 is not divisible by quantizer.affine_groups=3"),
-        ({"name": "fsq", "levels": [8, 5, 5, 5]}, "levels=[8, 5, 5, 5] make 1000 codes; set that"),
-        ({"name": "fsq", "codebook_size": 1000}, "codebook_size=1000: expected a power of two from 4 on"),
-        ({"name": "bsq", "codebook_size": 100}, "try 128"),
-        ({"name": "residual", "codebook_size": 8192}, "such as 91^2 = 8281"),
-        (
-            {"name": "bsq", "codebook_size": 1 << 32},
-            "codebook_size=4294967296: a token has at most 31 bits",
-        ),
-        (
-            {"name": "residual", "codebooks": 8, "codebook_size": 1024**8},
-            "2147483648 codes (all codebooks, levels or bits",
-        ),
-        ({"codebook_size": 10**400}, "a token has at most 31 bits"),
-        ({"codebook_size": 0}, "quantizer.codebook_size=0: input should be greater than 0"),
-    ],
-)
-def test_settings_are_checked_against_the_chosen_system(settings: dict[str, Any], says: str) -> None:
-    with pytest.raises(CodecError) as error:
-        build(ModelConfig, {"quantizer": settings})
-    assert says in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_settings_of_the_first_version_still_load() -> None:
-    old = {
-        "name": "simvq",
-        "codebook_size": 512,
-        "commitment": 0.25,
-        "trainable_codebook": False,
-        "codebook_init": "gaussian",
-        "bias": False,
-        "search_chunk": 4096,
-    }
-    config = build(ModelConfig, {"quantizer": old}).quantizer
-    assert config.name == "simvq" and config.codebook_size == 512
-
-
-@every_system
-def test_settings_read_back_as_they_were_written(system: str) -> None:
-    config = build(ModelConfig, {"quantizer": SETTINGS[system]})
-    assert ModelConfig.model_validate_json(config.model_dump_json()) == config
 
 
 def test_digits_are_one_number_and_back() -> None:

@@ -1,0 +1,101 @@
+"""Every bottleneck with too little, too much or nothing to quantise, on the one contract (codec/quantizers/base.py)."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from contract_worker import SYSTEMS, latents, make, state
+
+from codec.errors import CodecError
+
+every_system = pytest.mark.parametrize("system", SYSTEMS)
+
+
+@every_system
+def test_one_code(system: str) -> None:
+    """K = 1 either works, all tokens 0, or is refused by the settings in words."""
+    try:
+        quantizer = make(system, codebook_size=1)
+    except CodecError as error:
+        assert "codebook_size=1" in str(error)
+        return
+    out = quantizer(latents(2, 8, 5).requires_grad_())
+    assert not out.tokens.any() and bool(out.loss.isfinite())
+    (out.loss + out.quantized.sum()).backward()
+    for method in ("covariance", "shrunk", "kmeans"):
+        quantizer.initialize(latents(50, 8), method, torch.Generator().manual_seed(0))
+        assert bool(quantizer.decode(torch.zeros(1, 3, dtype=torch.int64)).isfinite().all())
+
+
+@every_system
+@pytest.mark.parametrize("method", ["covariance", "shrunk", "kmeans"])
+def test_more_codes_than_latents(system: str, method: str) -> None:
+    quantizer = make(system, codebook_size=4096)
+    quantizer.initialize(latents(10, 8), method, torch.Generator().manual_seed(0))
+    out = quantizer(latents(1, 8, 3).requires_grad_())
+    (out.loss + out.quantized.sum()).backward()
+    assert all(bool(value.isfinite().all()) for value in quantizer.state_dict().values())
+    assert bool(out.quantized.isfinite().all())
+
+
+@every_system
+def test_no_latents(system: str) -> None:
+    quantizer = make(system)
+    before = state(quantizer)
+    out = quantizer(torch.zeros(2, 8, 0, requires_grad=True))
+    assert out.quantized.shape == (2, 8, 0) and out.tokens.shape == (2, 0) and out.loss.item() == 0
+    assert quantizer.encode(torch.zeros(0, 8, 5)).shape == (0, 5)
+    assert quantizer.decode(torch.zeros(2, 0, dtype=torch.int64)).shape == (2, 8, 0)
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+    with pytest.raises(CodecError, match="no latents to start"):
+        quantizer.initialize(torch.zeros(0, 8), "kmeans", torch.Generator())
+
+
+@every_system
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_identical_latents(system: str, value: float) -> None:
+    quantizer = make(system)
+    latent = torch.full((2, 8, 9), value, requires_grad=True)
+    out = quantizer(latent)
+    (out.loss + out.quantized.sum()).backward()
+    assert bool(out.loss.isfinite()) and latent.grad is not None and bool(latent.grad.isfinite().all())
+    for parameter in quantizer.parameters():
+        assert parameter.grad is not None and bool(parameter.grad.isfinite().all())
+    assert len(quantizer.eval().encode(latent.detach()).unique()) == 1
+    for method in ("covariance", "shrunk", "kmeans"):
+        quantizer.initialize(torch.full((40, 8), value), method, torch.Generator().manual_seed(0))
+        quantized = quantizer.decode(quantizer.encode(latent.detach()))
+        assert bool(quantized.isfinite().all())
+
+
+@every_system
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_latents_that_are_not_numbers(system: str, bad: float) -> None:
+    quantizer = make(system)
+    latent = latents(2, 8, 6)
+    plain = quantizer.eval().encode(latent)
+    broken = latent.clone()
+    broken[0, 3, 2] = bad
+    tokens = quantizer.encode(broken)
+    assert tokens[0, 2] == 0
+    keep = torch.ones_like(tokens, dtype=torch.bool)
+    keep[0, 2] = False
+    assert torch.equal(tokens[keep], plain[keep])
+
+    before = state(quantizer.train())
+    out = quantizer(broken.requires_grad_())
+    assert set(out.tokens.flatten().tolist()) <= set(range(quantizer.codebook_size))
+    assert not bool((out.loss + out.quantized.sum()).isfinite())  # the trainer takes no such step
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+    with pytest.raises(CodecError, match="NaN or infinite"):
+        quantizer.initialize(broken.detach().mT.flatten(0, 1), "kmeans", torch.Generator())
+
+
+@every_system
+def test_latents_of_another_width(system: str) -> None:
+    quantizer = make(system)
+    for call in (quantizer, quantizer.encode):
+        with pytest.raises(CodecError, match=r"latents of shape \(2, 7, 5\): expected \(B, 8, \.\.\.\)"):
+            call(torch.zeros(2, 7, 5))
