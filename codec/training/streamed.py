@@ -8,10 +8,13 @@ number of workers in all, which of them, how many crops before), and a resumed r
 
 from __future__ import annotations
 
+import copy
 import io
 import json
+import logging
 import re
 import tarfile
+import time
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -30,7 +33,12 @@ from codec.tarshards.index import AUDIO_SUFFIXES, INDEX_FILE, expand, is_remote
 from codec.tarshards.member import Member
 from codec.training.crops import read_crop
 
+logger = logging.getLogger(__name__)
+
 Place = tuple[int, int]  # shard, recording in it
+_STATISTICS_RECORDINGS = 10_000  # of which crops for statistics are taken, or what little more the last shard brings
+_TRIES = 6  # of opening a stream that breaks off, without one new recording
+_PAUSE_S = 1.0  # before the second try; doubled before each further one
 
 
 class RemoteShard(NamedTuple):
@@ -93,18 +101,38 @@ class StreamedCrops(IterableDataset[Tensor]):
         return self.crops(Share(self._rank * workers + own, self._world * workers), batches_before * self._share)
 
     def __getitem__(self, position: int) -> Tensor:
-        """A crop for statistics, by reading on from the last one; positions should rise slowly."""
+        """A crop for statistics, from a few of the shards; a function of (seed, position).
+
+        It is read on from the last one, so positions should rise slowly. :meth:`close` ends the stream.
+        """
         if self._ahead is None or self._ahead[0] > position:
-            self._ahead = (position, self.crops(Share(0, 1), position % sum(self._counts)))
+            few = self._few()
+            number, before = divmod(position, sum(few._counts))
+            self._ahead = (position, few.crops(Share(0, 1), before, number))
         at, crops = self._ahead
         for _ in range(position - at):
             next(crops)
         self._ahead = (position + 1, crops)
         return next(crops)
 
-    def crops(self, share: Share, before: int) -> Iterator[Tensor]:
-        """The crops of one reader, after the first ``before``."""
-        number = 0
+    def close(self) -> None:
+        """Drop the stream that crops for statistics came from, and its buffer."""
+        self._ahead = None
+
+    def _few(self) -> StreamedCrops:
+        """The same of so many shards as statistics need: the order of a whole corpus would fill gigabytes."""
+        chosen: list[int] = []
+        for shard in self._shards_of(Share(0, 1), 0):
+            chosen.append(shard)
+            if sum(self._counts[shard] for shard in chosen) >= _STATISTICS_RECORDINGS:
+                break
+        few = copy.copy(self)
+        few.shards = [self.shards[shard] for shard in chosen]
+        few._counts = [self._counts[shard] for shard in chosen]
+        return few
+
+    def crops(self, share: Share, before: int, number: int = 0) -> Iterator[Tensor]:
+        """The crops of one reader from pass ``number`` on, after the first ``before``."""
         while True:
             mine = self._shards_of(share, number)
             count = sum(self._counts[shard] for shard in mine)
@@ -149,22 +177,44 @@ class StreamedCrops(IterableDataset[Tensor]):
             yield place[0], held.pop(place)
 
     def _read(self, shard: int) -> Iterator[bytes]:
-        """The audio of a shard, recording by recording."""
+        """The audio of a shard, recording by recording; where the stream breaks off, it is opened again.
+
+        Raises:
+            CodecError: ``_TRIES`` streams in a row broke off without one new recording, or the index is wrong.
+        """
         url, promised = self.shards[shard]
-        count = 0
-        try:
-            with _opened(url) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
-                    if member.isfile() and member.name.rpartition(".")[2].lower() in AUDIO_SUFFIXES:
+        count, failures = 0, 0
+        while True:
+            wanted = True
+            try:
+                with _opened(url) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
+                    number = 0
+                    for member in archive:
+                        if not member.isfile() or member.name.rpartition(".")[2].lower() not in AUDIO_SUFFIXES:
+                            continue
+                        number += 1
+                        if number <= count:  # delivered from an earlier stream
+                            continue
                         file = archive.extractfile(member)
                         assert file is not None
-                        yield file.read()
-                        count += 1
-        except (OSError, tarfile.TarError, EOFError) as error:
-            reason = " ".join(str(error).split())
-            raise CodecError(f"{url}: the stream broke off after {count} of {promised} recordings ({reason})") from None
-        if count != promised:
-            raise CodecError(f"{url}: has {count} recordings, {INDEX_FILE} promises {promised}; store both again")
+                        content = file.read()
+                        count, failures, wanted = number, 0, False
+                        yield content
+                        wanted = True
+                break
+            except (OSError, tarfile.TarError, EOFError) as error:
+                if not wanted:  # nobody reads on, and the program that fetches has been cut off
+                    return
+                failures += 1
+                reason = f"the stream broke off after {count} of {promised} recordings ({' '.join(str(error).split())})"
+                if failures == _TRIES:
+                    again = f"{_TRIES} times; see that it can be fetched whole, and go on with --resume"
+                    raise CodecError(f"{url}: {reason}, {again}") from None
+                pause_s = _PAUSE_S * 2 ** (failures - 1)
+                logger.warning("%s: %s; trying again in %g s", url, reason, pause_s)
+                time.sleep(pause_s)
+        if number != promised:
+            raise CodecError(f"{url}: has {number} recordings, {INDEX_FILE} promises {promised}; store both again")
 
     def _crop(self, shard: int, content: bytes, rng: np.random.Generator) -> Tensor:
         name = f"{self.shards[shard].url} (a recording)"

@@ -19,7 +19,7 @@ from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
-from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint, save_model
+from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint
 from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
@@ -31,6 +31,7 @@ from codec.training.optimizer import build_optimizers, set_back_if, set_rates, s
 from codec.training.preemption import caught_sigterm
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
+from codec.training.streamed import StreamedCrops
 from codec.training.validation import Validation
 from codec.training.warmup import gather_latents, initialize_bottleneck
 
@@ -63,7 +64,8 @@ class Trainer:
 
         set_seed(settings.seed)
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
-        if config.init_from is not None:
+        # What is resumed has its weights from the checkpoint, and the first model may be gone by then.
+        if config.init_from is not None and not (resume and find_checkpoints(self.run)):
             weights = find_model(config.init_from) / WEIGHTS_FILE
             load_weights(codec, read_weights(weights), f"init_from={config.init_from}")
         if settings.accumulate > 1 and codec.quantizer.self_moving():
@@ -202,7 +204,7 @@ class Trainer:
         settings, reporter = self.config.training, self.reporter
         stop = min(settings.steps, stop_at or settings.steps)
         started = time.monotonic() - self.elapsed_s
-        deadline = time.monotonic() + 60 * minutes if minutes else float("inf")
+        deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         reporter.watch = report
         reporter.start_clock(self.next_step)
         batches = self._batches(self.next_step, stop)
@@ -256,6 +258,8 @@ class Trainer:
         step = self.next_step
         position = step * self.config.data.batch_size
         latents = gather_latents(self.accelerator, self.plain_codec, self.dataset, position, settings.latents)
+        if isinstance(self.dataset, StreamedCrops):
+            self.dataset.close()
         variance = latents.var(dim=0, correction=0).mean().clamp(min=1e-12)
         if losses.normalize_commitment:
             self.latent_variance = variance
@@ -285,11 +289,11 @@ class Trainer:
         values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
         if not self.accelerator.is_main_process:
             return
-        save_model(self.ema.codec, self.run / "last", step)
+        self.ema.codec.save_pretrained(self.run / "last")
         # An autoencoder whose codebook is not set yet is no best codec.
         if not bypass and values.get("loss/mel", float("-inf")) < self.best:
             self.best = values.get("loss/mel", self.best)
-            save_model(self.ema.codec, self.run / "best", step)
+            self.ema.codec.save_pretrained(self.run / "best")
         if values:  # none without validation crops
             self.reporter.write(step, "validation", values)
 

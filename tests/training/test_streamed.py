@@ -18,9 +18,12 @@ from codec import CodecError, RunConfig
 from codec.config import DataConfig
 from codec.manifest import read_manifest
 from codec.tarshards.writing import Options, write_shards
+from codec.training import streamed as streaming
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.streamed import Share, StreamedCrops, find_remote_shards
 from codec.training.trainer import Trainer
+
+OPEN = streaming._opened
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +127,96 @@ def test_a_resumed_run_on_streams_equals_an_undisturbed_one(
         assert torch.equal(value, found[name]), name
 
 
-def test_what_cannot_be_fetched_is_named(pattern: str, folder: Path, tmp_path: Path) -> None:
+def test_statistics_come_from_a_few_shards(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming, "_STATISTICS_RECORDINGS", 4)
+    opened: list[str] = []
+    monkeypatch.setattr(streaming, "_opened", lambda url: opened.append(url) or OPEN(url))
+    crops = streamed(pattern)
+    opened.clear()
+    found = {position: crops[position] for position in range(3, 20)}
+    assert len(set(opened)) < len(crops.shards)
+    few = crops._few()
+    assert set(opened) == {shard.url for shard in few.shards}
+    assert sum(shard.utterances for shard in few.shards[:-1]) < 4 <= sum(shard.utterances for shard in few.shards)
+    assert len({crop.sum().item() for crop in found.values()}) == len(found)
+    # A process that takes every other handful of positions reads the same, also over the end of a pass.
+    other = streamed(pattern)
+    for position in (3, 4, 9, 10, 18, 19, 5):
+        assert torch.equal(other[position], found[position])
+
+
+def test_the_stream_of_statistics_ends_at_the_switch(
+    make_config: Callable[..., RunConfig],
+    make_trainer: Callable[..., Trainer],
+    pattern: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[int] = []
+    take = StreamedCrops.__getitem__
+    monkeypatch.setattr(StreamedCrops, "__getitem__", lambda self, at: read.append(at) or take(self, at))
+    trainer = make_trainer(make_config(data={"train": [], "shards": [pattern], "shuffle_buffer": 3}))
+    trainer.fit(stop_at=5)
+    assert isinstance(trainer.dataset, StreamedCrops)
+    assert read and trainer.dataset._ahead is None
+
+
+class Breaking:
+    """A stream of bytes that fails behind so many."""
+
+    def __init__(self, stream: Any, size: float) -> None:
+        self.stream, self.left = stream, size
+
+    def __enter__(self) -> Breaking:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stream.close()
+
+    def read(self, size: int) -> bytes:
+        if self.left <= 0:
+            raise ConnectionResetError("reset\nby peer")
+        self.left -= size
+        data: bytes = self.stream.read(size)
+        return data
+
+
+def test_a_stream_that_breaks_off_goes_on_where_it_was(
+    pattern: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = list(islice(streamed(pattern).crops(Share(0, 1), 0), 20))
+    crops = streamed(pattern)
+    size, pauses = 0, []
+
+    def breaking(url: str) -> Breaking:  # each stream comes a little farther than the one before
+        nonlocal size
+        size = 0 if size >= 120_000 else size + 30_000
+        return Breaking(OPEN(url), size)
+
+    monkeypatch.setattr(streaming, "_opened", breaking)
+    monkeypatch.setattr(streaming, "time", SimpleNamespace(sleep=pauses.append))
+    found = list(islice(crops.crops(Share(0, 1), 0), 20))
+    assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
+    assert pauses and "trying again in 1 s" in caplog.text
+
+    pauses.clear()
+    monkeypatch.setattr(streaming, "_opened", lambda url: Breaking(OPEN(url), 1))
+    with pytest.raises(CodecError, match=r"broke off after 0 of \d recordings \(reset by peer\), 6 times; .*--resume"):
+        next(crops.crops(Share(0, 1), 0))
+    assert pauses == [1, 2, 4, 8, 16]
+
+
+def test_leaving_a_program_that_still_sends_is_no_error(folder: Path) -> None:
+    url = f"pipe:cat {folder}/train-000000.tar /dev/zero; exit 3"
+    recordings = StreamedCrops([streaming.RemoteShard(url, 2)], 24_000, DataConfig(shards=(url,)), 0)._read(0)
+    assert isinstance(next(recordings), bytes)
+    recordings.close()  # type: ignore[attr-defined]
+
+
+def test_what_cannot_be_fetched_is_named(
+    pattern: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streaming, "_PAUSE_S", 0.0)
+
     def fails(url: str, *parts: str) -> None:
         with pytest.raises(CodecError) as error:
             list(islice(streamed(url).crops(Share(0, 1), 0), 10))
