@@ -19,7 +19,7 @@ from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
 from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
-from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint
+from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint, save_model
 from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
@@ -289,11 +289,11 @@ class Trainer:
         values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
         if not self.accelerator.is_main_process:
             return
-        self.ema.codec.save_pretrained(self.run / "last")
+        save_model(self.ema.codec, self.run / "last", step)
         # An autoencoder whose codebook is not set yet is no best codec.
         if not bypass and values.get("loss/mel", float("-inf")) < self.best:
             self.best = values.get("loss/mel", self.best)
-            self.ema.codec.save_pretrained(self.run / "best")
+            save_model(self.ema.codec, self.run / "best", step)
         if values:  # none without validation crops
             self.reporter.write(step, "validation", values)
 

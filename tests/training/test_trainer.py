@@ -8,34 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from run_contents import assert_same, lines, weights
 
 from codec import Codec, CodecError, RunConfig
-from codec.quantizers.simvq import SimVQ
-from codec.training.gradients import stand_in
-from codec.training.losses import generator_terms
 from codec.training.trainer import Trainer
 
 MakeConfig = Callable[..., RunConfig]
 MakeTrainer = Callable[..., Trainer]
-TIMING = ("audio_s_per_s", "time_s")
-
-
-def lines(run: Path) -> list[dict[str, object]]:
-    entries = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in entry.items() if key not in TIMING} for entry in entries]
-
-
-def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    state = {f"codec.{name}": value for name, value in trainer.plain_codec.state_dict().items()}
-    state |= {f"disc.{name}": value for name, value in trainer.plain_discriminators.state_dict().items()}
-    return state | {f"ema.{name}": value for name, value in trainer.ema.codec.state_dict().items()}
-
-
-def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert different == []
 
 
 def test_a_run_leaves_what_the_design_says(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
@@ -64,6 +43,9 @@ def test_a_run_leaves_what_the_design_says(make_config: MakeConfig, make_trainer
     for name in ("best", "last"):
         codec = Codec.from_pretrained(run / name, device="cpu")
         assert codec.decode(codec.encode(torch.zeros(1000))).shape == (1, 1, 1000)
+    mel = {e["step"]: e["loss/mel"] for e in entries if e["kind"] == "validation" and e["step"] > 4}  # after the switch
+    steps = {name: json.loads((run / name / "training.json").read_text())["step"] for name in ("best", "last")}
+    assert steps == {"best": min(mel, key=lambda step: mel[step]), "last": 12}
 
 
 @pytest.mark.parametrize("stop_at", [2, 4, 6])  # within the warm-up, at the switch, after it
@@ -123,142 +105,6 @@ def test_a_time_limit_ends_with_a_checkpoint(
     trainer.fit(minutes=minutes)
     assert trainer.next_step == 1
     assert (trainer.run / "checkpoints" / "step_1").is_dir()
-
-
-def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
-    make_config: MakeConfig, make_trainer: MakeTrainer
-) -> None:
-    trainer = make_trainer(make_config(training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}))
-    trainer.codec.train()
-    batches = trainer._batches(0, 8)
-    good = next(batches)
-    trainer.step([good])
-    before = {name: value.clone() for name, value in weights(trainer).items() if not name.startswith("ema.")}
-    moments = {id(p): s["exp_avg"].clone() for p, s in trainer.optimizer.optimizer.state.items()}
-    trainer.step([torch.full_like(good, torch.nan)])
-    assert_same(before, {name: value for name, value in weights(trainer).items() if not name.startswith("ema.")})
-    for parameter, state in trainer.optimizer.optimizer.state.items():
-        assert torch.equal(state["exp_avg"], moments[id(parameter)])
-        assert state["step"] == 1
-    assert (int(trainer.bad_steps), int(trainer.bad_streak)) == (1, 1)
-    trainer.step([next(batches)])
-    assert (int(trainer.bad_steps), int(trainer.bad_streak), int(trainer.worst_streak)) == (1, 0, 1)
-    assert not torch.equal(before["codec.decoder.head.out.bias"], trainer.plain_codec.decoder.head.out.bias)
-
-
-class _Operations(TorchDispatchMode):
-    """Names of the operations that run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
-        self.names.add(func.overloadpacket.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-def test_a_step_does_not_wait_for_the_device(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    """None of the operations that read a value back to the host, or whose result's size depends on values."""
-    trainer = make_trainer(make_config(training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}))
-    quantizer = trainer.plain_codec.quantizer
-    assert isinstance(quantizer, SimVQ)
-    quantizer._search.screened = ()  # the search that devices other than processors get
-    trainer.codec.train()
-    batches = trainer._batches(0, 2)
-    trainer.step([next(batches)])
-    batch = next(batches)
-    with _Operations() as operations:
-        trainer.step([batch])
-    waiting = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select", "bincount", "_unique2"}
-    assert operations.names & waiting == set()
-    assert {"convolution_backward", "_fused_adamw_", "index_add_"} <= operations.names  # it saw the whole step
-
-
-def test_a_run_of_bad_steps_stops_with_advice(
-    make_config: MakeConfig, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = make_trainer(make_config(training={"max_bad_steps": 3}))
-    monkeypatch.setattr(trainer, "_batches", lambda *_: iter([torch.full((4, 1, 2400), torch.nan)] * 12))
-    with pytest.raises(CodecError, match=r"4 steps in a row .* lower optimizer\.lr or set optimizer\.clip_norm"):
-        trainer.fit()
-    assert trainer.next_step == 4
-
-
-def test_discriminators_do_not_learn_from_the_generators_loss(
-    make_config: MakeConfig, make_trainer: MakeTrainer
-) -> None:
-    """In the generator's pass no discriminator weight gets a gradient, and real features carry none."""
-    trainer = make_trainer(make_config())
-    discriminators = trainer.plain_discriminators
-    fake = torch.randn(2, 1, 2400, requires_grad=True)
-    with torch.no_grad():
-        on_real = discriminators(torch.randn(2, 1, 2400))
-    leaf = fake.detach().requires_grad_()
-    terms = generator_terms(discriminators(leaf), on_real)
-    stand_in(torch.stack(list(terms.values())).sum(), leaf, fake).backward()
-    (direct,) = torch.autograd.grad(
-        torch.stack(list(generator_terms(discriminators(fake), on_real).values())).sum(), fake
-    )
-    assert torch.equal(fake.grad, direct)
-    assert fake.grad is not None and fake.grad.any()
-    assert all(p.grad is None for p in discriminators.parameters())
-    assert all(p.requires_grad for p in discriminators.parameters())
-
-
-def test_one_step_equals_the_published_order(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    """Generator step against the old discriminators, then their step on the same reconstruction, both by Adam."""
-    import copy
-
-    from codec.training.losses import discriminator_terms, weighted_sum
-
-    config = make_config(
-        training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0},
-        model={"decoder": {"dropout": 0.0}},
-        optimizer={"clip_norm": None, "discriminator_lr": 1e-2},  # fast enough for the order to matter
-    )
-    trainer = make_trainer(config)
-    trainer.codec.train()
-    start = copy.deepcopy((trainer.plain_codec, trainer.plain_discriminators))
-    codec, discriminators = copy.deepcopy(start)
-    adam = torch.optim.Adam(codec.parameters(), lr=1e-3, betas=(0.5, 0.9))
-    adam_of_discriminators = torch.optim.Adam(discriminators.parameters(), lr=1e-2, betas=(0.5, 0.9))
-    for real in [next(trainer._batches(0, 1)), next(trainer._batches(1, 2))]:
-        trainer.step([real])
-
-        output = codec(real)
-        terms = {"mel": trainer.mel(output.audio, real), "commitment": output.quantizer.loss}
-        terms |= generator_terms(discriminators(output.audio), discriminators(real))
-        adam.zero_grad()
-        weighted_sum(terms, config.losses).backward()
-        adam.step()
-        adam_of_discriminators.zero_grad()
-        fake = output.audio.detach()
-        weighted_sum(discriminator_terms(discriminators(fake), discriminators(real)), config.losses).backward()
-        adam_of_discriminators.step()
-    for ours, plain, old in zip(
-        (trainer.plain_codec, trainer.plain_discriminators), (codec, discriminators), start, strict=True
-    ):
-        moved, apart = (
-            torch.cat([(p - q).flatten() for p, q in zip(ours.parameters(), other.parameters(), strict=True)]).norm()
-            for other in (old, plain)
-        )
-        # Not every weight by itself: Adam blows up gradients that are zero but for rounding.
-        assert apart < 0.05 * moved
-
-
-def test_micro_batches_add_up_to_the_whole_batch(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    changes = {"model": {"decoder": {"dropout": 0.0}}, "training": {"bottleneck_warmup": {"share": 0.0}}}
-    whole = make_trainer(make_config("one", **changes))
-    whole.codec.train()
-    whole.step(list(whole._batches(0, 1)))
-    changes["training"]["accumulate"] = 2
-    halves = make_trainer(make_config("two", **changes))
-    halves.codec.train()
-    halves.step(list(halves._batches(0, 1)))
-    assert halves.next_step == 1
-    for (name, value), other in zip(whole.plain_codec.named_parameters(), halves.plain_codec.parameters(), strict=True):
-        torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-3, msg=name)
 
 
 def test_warmup_lets_the_latent_through_and_leaves_the_bottleneck_alone(
