@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from codec.config import EMAConfig, JukeboxConfig
-from codec.quantizers.base import Coded, Quantizer, Settings, straight_through
-from codec.quantizers.codebook import nearest_rows, starting_codes
+from codec.quantizers.base import Coded, Settings, straight_through
 from codec.quantizers.processes import gather_rows, same_everywhere, sum_over_processes
+from codec.quantizers.table import TableQuantizer
 
 
-class MovingAverages(Quantizer[Settings]):
+class MovingAverages(TableQuantizer[Settings]):
     """What systems share whose codes are e_k = s_k / n_k, moving averages over steps (without gradients):
 
     n_k <- g n_k + (1 - g) c_k,  s_k <- g s_k + (1 - g) sum of the c_k latents of this step that chose k.
@@ -59,23 +61,14 @@ class MovingAverages(Quantizer[Settings]):
         for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
 
+    @abstractmethod
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
         """n (K,), s (K, D) and this process' latents (N, D) -> codes (K, D)."""
-        raise NotImplementedError
-
-    @torch.no_grad()
-    def search_rows(self, rows: Tensor) -> Tensor:
-        """Nearest codes, (N, D) -> (N,)."""
-        return nearest_rows(rows, self.codebook)
-
-    def look_up(self, tokens: Tensor) -> Tensor:
-        """(N,) -> codes (N, D)."""
-        return self.codebook[tokens]
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k = 1."""
-        self.codebook.copy_(starting_codes(latents, self.codebook_size, method, generator))
+        super().initialize(latents, method, generator)
         self.counts.fill_(1)
         self.sums.copy_(self.codebook)
 

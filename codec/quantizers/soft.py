@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from codec.config import HQAConfig, SQVAEConfig
-from codec.quantizers.base import Coded, Quantizer, Settings
-from codec.quantizers.codebook import nearest_rows, starting_codes
+from codec.quantizers.base import Coded, Settings
+from codec.quantizers.table import TableQuantizer
 
 
-class SoftVQ(Quantizer[Settings]):
+class SoftVQ(TableQuantizer[Settings]):
     """A table of codes of which training takes mixtures."""
 
     def __init__(self, dim: int, config: Settings) -> None:
@@ -36,20 +36,6 @@ class SoftVQ(Quantizer[Settings]):
         mixture, loss = self.soften(rows, distances)
         tokens = self.search_rows(rows)
         return Coded(mixture @ self.codebook if self.training else self.codebook[tokens], tokens, loss)
-
-    @torch.no_grad()
-    def search_rows(self, rows: Tensor) -> Tensor:
-        """Nearest codes, (N, D) -> (N,)."""
-        return nearest_rows(rows, self.codebook)
-
-    def look_up(self, tokens: Tensor) -> Tensor:
-        """(N,) -> codes (N, D)."""
-        return self.codebook[tokens]
-
-    @torch.no_grad()
-    def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`)."""
-        self.codebook.copy_(starting_codes(latents, self.codebook_size, method, generator))
 
 
 class SQVAE(SoftVQ[SQVAEConfig]):

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from codec.config import CVQConfig, RotationConfig, VQConfig, VQWAEConfig
-from codec.quantizers.base import Coded, Quantizer, straight_through
-from codec.quantizers.codebook import nearest_rows, starting_codes, vq_loss
+from codec.quantizers.base import Coded, straight_through
+from codec.quantizers.codebook import vq_loss
+from codec.quantizers.table import TableQuantizer
 
 
-class VQ(Quantizer[VQConfig | RotationConfig | CVQConfig | VQWAEConfig]):
+class VQ(TableQuantizer[VQConfig | RotationConfig | CVQConfig | VQWAEConfig]):
     """The nearest of K learned codes.
 
     Only codes that were chosen move; the others are left behind as the encoder moves, which is how the codebook
@@ -30,17 +31,3 @@ class VQ(Quantizer[VQConfig | RotationConfig | CVQConfig | VQWAEConfig]):
         tokens = self.search_rows(rows)
         codes = self.codebook[tokens]
         return Coded(straight_through(rows, codes), tokens, vq_loss(rows, codes, self.beta))
-
-    @torch.no_grad()
-    def search_rows(self, rows: Tensor) -> Tensor:
-        """Nearest codes, (N, D) -> (N,)."""
-        return nearest_rows(rows, self.codebook)
-
-    def look_up(self, tokens: Tensor) -> Tensor:
-        """(N,) -> codes (N, D)."""
-        return self.codebook[tokens]
-
-    @torch.no_grad()
-    def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`)."""
-        self.codebook.copy_(starting_codes(latents, self.codebook_size, method, generator))

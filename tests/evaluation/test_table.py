@@ -35,7 +35,7 @@ class StoiLike(Metric):
     values: ClassVar[Mapping[str, Value]] = {"stoi": Value("STOI", "higher")}
 
     def score(self, reference: object, degraded: object) -> dict[str, float]:
-        raise NotImplementedError
+        raise AssertionError("the table reads scores, it makes none")
 
 
 class LearnedMetric(PeakMetric):
