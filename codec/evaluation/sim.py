@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.errors import CodecError
 from codec.evaluation import hub
-from codec.evaluation.metric import Metric, MetricError, Value, require_sound
+from codec.evaluation.metric import MetricError, Value, require_sound
+from codec.evaluation.network_metric import NetworkMetric
 
 
-class SpeakerSimilarity(Metric):
+class SpeakerSimilarity(NetworkMetric):
     """Cosine of the angle between two x-vectors (WavLM, arXiv 2110.13900), of the original and the reconstruction.
 
     Any x-vector model of ``transformers``; numbers of two different ones cannot be compared. One utterance at a time,
@@ -31,23 +31,7 @@ class SpeakerSimilarity(Metric):
     sample_rate: ClassVar[int] = 16_000
 
     def __init__(self, network: str | Path | None = None, device: torch.device | str = "cpu") -> None:
-        self._source = network or hub.REPOSITORIES["sim"]
-        self._device = torch.device(device)
-        self._network: Any = None
-
-    @property
-    def in_pool(self) -> bool:
-        """See :meth:`Metric.in_pool`."""
-        return False
-
-    def unavailable(self) -> str | None:
-        """See :meth:`Metric.unavailable`. Loads the network."""
-        if self._network is None:
-            try:
-                self._load()
-            except CodecError as error:
-                return str(error)
-        return None
+        super().__init__(network or hub.REPOSITORIES["sim"], device)
 
     def _load(self) -> None:
         library = hub.transformers()

@@ -6,20 +6,20 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torchaudio.functional import edit_distance
 
-from codec.errors import CodecError
 from codec.evaluation import hub
-from codec.evaluation.metric import Metric, MetricError, Value
+from codec.evaluation.metric import MetricError, Value
+from codec.evaluation.network_metric import NetworkMetric
 
 SHORTEST_S = 0.1  # the convolutions of wav2vec 2.0 and its like need 25 ms
 
 
-class WordErrorRate(Metric):
+class WordErrorRate(NetworkMetric):
     """Substituted, deleted and inserted words over words said, in per cent, of any CTC model of ``transformers``.
 
     ``wer``: against the manifest's text. ``wer_original``: against the transcript that the same recogniser makes of the
@@ -42,23 +42,7 @@ class WordErrorRate(Metric):
     needs_text: ClassVar[bool] = True
 
     def __init__(self, recogniser: str | Path | None = None, device: torch.device | str = "cpu") -> None:
-        self._source = recogniser or hub.REPOSITORIES["wer"]
-        self._device = torch.device(device)
-        self._network: Any = None
-
-    @property
-    def in_pool(self) -> bool:
-        """See :meth:`Metric.in_pool`."""
-        return False
-
-    def unavailable(self) -> str | None:
-        """See :meth:`Metric.unavailable`. Loads the recogniser."""
-        if self._network is None:
-            try:
-                self._load()
-            except CodecError as error:
-                return str(error)
-        return None
+        super().__init__(recogniser or hub.REPOSITORIES["wer"], device)
 
     def _load(self) -> None:
         library = hub.transformers()
