@@ -26,7 +26,7 @@ from codec.lm.scoring import Likelihood, measure_likelihood
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, step_unless
-from codec.training.preemption import caught_sigterm
+from codec.training.preemption import agreed, caught_sigterm, stop_if_broken
 from codec.training.schedule import rate_factor
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -146,7 +146,7 @@ class LMTrainer:
             while self.next_step < stop:
                 self.step()
                 step, values = self.next_step, {}
-                early = self._agree(asked_to_stop() or time.monotonic() > deadline)
+                early = agreed(asked_to_stop() or time.monotonic() > deadline, self.hosts)
                 last = early or step == stop
                 self.elapsed_s = time.monotonic() - started
                 if step % settings.log_every == 0:
@@ -154,7 +154,7 @@ class LMTrainer:
                     speed = (step - logged_step) * self.tokens_a_step / (time.monotonic() - logged_at)
                     values |= {"lr": self.rate(), "tokens_per_s": speed, "bad_steps": float(self.bad_steps)}
                     self._write(step, "train", {**values, "time_s": self.elapsed_s})
-                    self._stop_if_broken()
+                    stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
                 if report:
                     report(step, values)
                 if step % settings.validate_every == 0 or last:
@@ -194,22 +194,6 @@ class LMTrainer:
     def _write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         if self.log:
             self.log.write(step, kind, values)
-
-    def _agree(self, stop: bool) -> bool:
-        """Whether any process wants to stop. Alone there is nobody to ask."""
-        if self.hosts is None:
-            return stop
-        votes = torch.tensor(int(stop))
-        torch.distributed.all_reduce(votes, group=self.hosts)
-        return bool(votes)
-
-    def _stop_if_broken(self) -> None:
-        worst, limit = int(self.worst_streak), self.config.training.max_bad_steps
-        if worst >= limit:
-            raise CodecError(
-                f"{worst} steps in a row had gradients that are not finite (limit training.max_bad_steps={limit}); "
-                f"lower optimizer.lr or set optimizer.clip_norm, and resume from {self.run / 'checkpoints'}"
-            )
 
     # -- state, for Accelerate's checkpoints ------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from codec.training.gradients import detached, leave_untaught, stand_in
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
-from codec.training.preemption import caught_sigterm
+from codec.training.preemption import agreed, caught_sigterm, stop_if_broken
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
 from codec.training.streamed import StreamedCrops
@@ -216,14 +216,14 @@ class Trainer:
                 device = self.accelerator.device
                 self.step([b.to(device, non_blocking=True) for b in islice(batches, settings.accumulate)])
                 step = self.next_step
-                early = self._agree(asked_to_stop() or time.monotonic() > deadline)
+                early = agreed(asked_to_stop() or time.monotonic() > deadline, self.hosts)
                 last = early or step == stop
                 self.elapsed_s = time.monotonic() - started
                 reporter.stepped(step)
                 if step % settings.log_every == 0:
                     facts = {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
                     reporter.log_training(step, self.plain_codec.quantizer, facts)
-                    self._stop_if_broken()
+                    stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
                 if step % settings.validate_every == 0 or last:
                     self._validate(step)
                 if reporter.log and (step % settings.sample_every == 0 or last):
@@ -267,22 +267,6 @@ class Trainer:
             facts = initialize_bottleneck(self.plain_codec.quantizer, latents, settings.init, seed=step)
             self.ema.copy_part("quantizer", self.plain_codec)
             self.reporter.write(step, "switch", {**facts, "latent_variance": float(variance)})
-
-    def _agree(self, stop: bool) -> bool:
-        """Whether any process wants to stop. Alone there is nobody to ask."""
-        if self.hosts is None:
-            return stop
-        votes = torch.tensor(int(stop))
-        torch.distributed.all_reduce(votes, group=self.hosts)
-        return bool(votes)
-
-    def _stop_if_broken(self) -> None:
-        worst, limit = int(self.worst_streak), self.config.training.max_bad_steps
-        if worst >= limit:
-            raise CodecError(
-                f"{worst} steps in a row had gradients that are not finite (limit training.max_bad_steps={limit}); "
-                f"lower optimizer.lr or set optimizer.clip_norm, and resume from {self.run / 'checkpoints'}"
-            )
 
     def _validate(self, step: int) -> None:
         bypass = step <= self.warmup_steps and self.warmup_steps > 0
