@@ -34,7 +34,7 @@ train() {
   local minutes
   minutes=$(awk "BEGIN { m = ($1 - 60) / 60; print (m > 0.2 ? m : 0.2) }") # leaves a minute for start and checkpoint
   mkdir -p exp/pretrained
-  local run=(recipes/train.py --config egs/pretrained/conf/simvq_24khz_0.9kbps.yaml --resume --minutes "$minutes")
+  local run=(recipes/train.py --config egs/pretrained/conf/simvq_24khz_0.9kbps_gpu.yaml --resume --minutes "$minutes")
   [[ $small ]] && run=(recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$out/train")
   timeout "$1" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
 }

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import torch
+
+# Its functions have the process group of the moment it is imported as default argument. TorchDynamo imports it, in the
+# middle of a run: the group then outlives destroy_process_group, and its threads are killed with the interpreter, which
+# now and then aborts the process. Imported here, before there is a group, it holds none.
+import torch.distributed.nn
 from accelerate.utils import parse_flag_from_env
 
 from codec.errors import CodecError
