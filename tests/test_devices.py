@@ -29,7 +29,11 @@ def test_no_thread_of_a_process_group_outlives_it() -> None:
     alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1", "ACCELERATE_USE_CPU": "true"}
     address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
     done = subprocess.run(
-        [sys.executable, "-c", GROUP], capture_output=True, text=True, env={**os.environ, **alone, **address}, check=False
+        [sys.executable, "-c", GROUP],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **alone, **address},
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "gloo" not in done.stdout
