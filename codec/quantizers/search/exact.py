@@ -106,9 +106,13 @@ def nearest_linear_codes(
             if wider is not None and screen.basis is not None:
                 tokens[crowded] = nearest_linear_codes(queries[crowded], codes, wider())
             else:
-                rest = centered[crowded]
-                tokens[crowded] = _decide(rest, codes, *_unruled(rest, codes))
+                tokens[crowded] = nearest_of_all(centered[crowded], codes)
     return torch.where(finite, tokens, 0)
+
+
+def nearest_of_all(centered: Tensor, codes: LinearCodes) -> Tensor:
+    """The same answers for queries less the center, (N, D) float64, without a screen: all codes in float64, slow."""
+    return _decide(centered, codes, *_unruled(centered, codes))
 
 
 def _screened(centered: Tensor, screen: Screen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
