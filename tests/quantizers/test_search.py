@@ -24,6 +24,7 @@ from codec.quantizers.search import (
 )
 from codec.quantizers.search import exact as exact_module
 from codec.quantizers.search.exact import TIE
+from codec.quantizers.search.product import packed, product
 from codec.quantizers.search.screen import BLOCK, parts, spectral_bound
 
 DTYPES = [torch.bfloat16, torch.float32]
@@ -210,6 +211,36 @@ def test_a_crowd_is_left_to_float64_and_a_screen_too_narrow_to_a_wider(monkeypat
     assert torch.equal(nearest_linear_codes(queries, codes, narrow), plain(queries, codes))
     assert torch.equal(nearest_linear_codes(queries, codes, narrow, wider), plain(queries, codes))
     assert len(made) == 1
+
+
+def test_scores_are_shifted_anew_where_later_codes_are_coarser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the first chunk's codes much is known, of the last one's little: its shift must leave room for that."""
+    moved = 0
+
+    def counted(queries: torch.Tensor) -> torch.Tensor:
+        nonlocal moved
+        moved += 1
+        return packed(queries)
+
+    monkeypatch.setattr(exact_module, "packed", counted)
+    generator = torch.Generator().manual_seed(9)
+    codes = LinearCodes(table_of("uneven", 1000, 20, generator), torch.eye(20), torch.zeros(20))
+    queries = torch.randn(70, 20, generator=generator)
+    for dtype in DTYPES:
+        moved = 0
+        tokens = nearest_linear_codes(queries, codes, Screen.of(codes, dtype, 64))
+        assert torch.equal(tokens, plain(queries, codes))
+        assert moved > 2  # once when they are made, once with the first chunk
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 20, 64, 130])
+def test_packed_queries_give_the_same_products(dtype: torch.dtype, count: int) -> None:
+    generator = torch.Generator().manual_seed(10)
+    rows, queries = (torch.randn(n, 96, generator=generator).to(dtype) for n in (192, count))
+    result = product(rows, packed(queries))
+    assert result.dtype == dtype and result.shape == (192, count)
+    torch.testing.assert_close(result.double(), rows.double() @ queries.double().T, rtol=2**-8, atol=1e-4)
 
 
 def test_what_is_not_finite_gets_code_zero_and_harms_nobody() -> None:

@@ -19,14 +19,18 @@ from torch import Tensor
 
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 from codec.quantizers.search.plain import QUERY_CHUNK, full_float32
+from codec.quantizers.search.product import packed, product
 from codec.quantizers.search.screen import BLOCK, HALF_ULP, PARTS, Screen, ScreenChunk, parts
 
 TIE = 2.0**-40
+COLUMNS = 64  # queries are filled up to multiples of it, which suit the matrix units
 CROWD = 256  # codes left to a query, from which on the screen is given up for it
 PAIRS = 4096  # queries and codes compared at once in float64
 UNRULED = 256  # queries whose scores against CHUNK codes are held at once in float64
 SAMPLE = 1024  # codes that give a first idea of the least score
 TINY = 1e-30  # matrix units take smaller products for 0
+HUGE = 1e36  # nothing larger is left to float32
+BITS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 class Bounds(NamedTuple):
@@ -67,11 +71,12 @@ class _Queries:
     """Queries that are screened together, and what is known of them so far."""
 
     start: int  # of the first among all queries
-    rows: Tensor  # (n, width): -z | 1 in PARTS | -shift in PARTS | 0, in the precision of the screen
+    rows: Tensor  # (n or more, width): z | -1 in PARTS | shift in PARTS | 0, in the precision of the screen
+    packed: Tensor  # the same as the product wants it
     square: Tensor  # (n,) |z|^2, float64 like all below
     rounded: Tensor  # (n,) what of |z| rounding took
     tail: Tensor  # (n,) what of |z| the basis leaves out
-    shift: Tensor  # (n,) taken off the scores, so that low precision resolves those near the least
+    shift: Tensor  # (n,) of which scores are taken, so that low precision resolves those near the least
     least: Tensor  # (n,) at least the true score of the nearest code
     left: Tensor  # (n,) int64, codes that were not ruled out when they were looked at
 
@@ -143,9 +148,9 @@ def _prepare(centered: Tensor, start: int, screen: Screen) -> _Queries:
     within = centered if screen.basis is None else centered @ screen.basis  # (n, d)
     dims = within.shape[1]
     low = within.to(screen.dtype)
-    rows = low.new_zeros(n, screen.width)
-    rows[:, :dims] = -low
-    rows[:, dims : dims + PARTS] = 1
+    rows = low.new_zeros(n if n < COLUMNS else -(-n // COLUMNS) * COLUMNS, screen.width)
+    rows[:n, :dims] = low
+    rows[:n, dims : dims + PARTS] = -1
     if screen.basis is None:
         tail = torch.zeros_like(square)
     else:
@@ -154,6 +159,7 @@ def _prepare(centered: Tensor, start: int, screen: Screen) -> _Queries:
     return _Queries(
         start,
         rows,
+        packed(rows),
         square,
         rounded,
         tail,
@@ -164,44 +170,72 @@ def _prepare(centered: Tensor, start: int, screen: Screen) -> _Queries:
 
 
 def _screen_chunk(slab: _Queries, chunk: ScreenChunk, screen: Screen, offset: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes of a chunk that may be nearest, as (queries, codes, lower bounds of their scores); updates the slab."""
-    if offset == 0:  # a first idea of the least score; shifted by it, scores near it lose nothing to rounding
-        shift = parts(_product(slab.rows, chunk.rows[:SAMPLE]).amin(dim=1).double(), screen.dtype)  # (n, PARTS)
+    """Codes of a chunk that may be nearest, as (queries, codes, lower bounds of their scores); updates the slab.
+
+    The product gives shift - score. What is looked for is positive there, and positive floating-point numbers are in
+    the order of their bits read as integers, whose largest of a block is found in a fraction of the time.
+    """
+    n = len(slab.square)
+    if offset == 0:  # a first idea of the least score
+        first = product(chunk.rows[:SAMPLE], slab.packed)
+        score = -first[:, :n].amax(dim=0).double()
+        slab.least = _bounds(slab, chunk, screen).upper(score + _written(first) * score.abs())
+    bounds, floor = _aim(slab, chunk, screen)
+    scores = product(chunk.rows, slab.packed)  # (k, n or more)
+    bits = scores.view(BITS[scores.dtype]).view(-1, BLOCK, scores.shape[1])
+    least = _truncated(floor * (1 - 2 * _written(scores)), scores.dtype)  # (n,)
+    least = torch.where(slab.left > CROWD, torch.iinfo(least.dtype).max, least)
+    block, query = (bits.amax(dim=1)[:, :n] >= least).nonzero(as_tuple=True)  # (M,)
+    inside = bits[block, :, query]  # (M, BLOCK)
+    pair, member = (inside >= least[query].unsqueeze(1)).nonzero(as_tuple=True)
+    found = inside[pair, member].view(scores.dtype).double()
+    query, index = query[pair], offset + block[pair] * BLOCK + member
+    score, off, of_query = slab.shift[query] - found, _written(scores) * found.abs(), bounds.of(query)
+    slab.least.scatter_reduce_(0, query, of_query.upper(score + off), "amin")
+    lower = of_query.lower(score - off)
+    near = lower <= slab.least[query]
+    query, index, lower = query[near], index[near], lower[near]
+    slab.left += torch.bincount(query, minlength=n)
+    serves = slab.left[query] <= CROWD
+    return slab.start + query[serves], index[serves], lower[serves]
+
+
+def _aim(slab: _Queries, chunk: ScreenChunk, screen: Screen) -> tuple[Bounds, Tensor]:
+    """Bounds of a chunk's scores, and (n,) the least of shift - score that a nearest code can have: above 0.
+
+    Where it is not, the shift moves; queries for which none is found are given up.
+    """
+    for room in (1, 8, 64, None):
+        bounds = _bounds(slab, chunk, screen)
+        limit = bounds.limit(slab.least)
+        floor = slab.shift - limit
+        low = ~(floor >= TINY) & (slab.left <= CROWD)
+        if room is None or not bool(low.any()):
+            break
+        above = room * ((limit - slab.least).clamp(min=0) + 2.0**-20 * limit.abs() + 2 * TINY)
+        shift = parts(torch.where(slab.left > CROWD, 0.0, limit + above), screen.dtype)  # (n, PARTS)
         slab.shift = shift.double().sum(dim=1)
-        dims = screen.dims
-        slab.rows[:, dims + PARTS : dims + 2 * PARTS] = -shift
-    scores = _product(slab.rows, chunk.rows)  # (n, k)
-    bounds = _bounds(slab, chunk, screen)
-    off = HALF_ULP[scores.dtype] * 1.01  # that the score as written is off, of itself
-    blocks = scores.view(len(scores), BLOCK, -1).amin(dim=1)  # (n, k / BLOCK), each of codes that far apart
-    least = blocks.amin(dim=1).double()
-    slab.least = torch.minimum(slab.least, bounds.upper(least + off * least.abs() + slab.shift))
-    limit = bounds.limit(slab.least) - slab.shift
-    limit = limit + (2 * off + 2.0**-20) * limit.abs()  # (n,), which float32 then cannot round below itself
-    limit = torch.where(slab.left > CROWD, -torch.inf, limit).to(torch.float32)
-    hits = blocks <= limit.unsqueeze(1)
-    query, block = hits.nonzero(as_tuple=True)  # (M,)
-    inside = scores.view(len(scores), BLOCK, -1)[query, :, block]  # (M, BLOCK)
-    pair, member = (inside <= limit[query].unsqueeze(1)).nonzero(as_tuple=True)
-    slab.left += torch.bincount(query[pair], minlength=len(scores))
-    serves = slab.left[query[pair]] <= CROWD
-    pair, member = pair[serves], member[serves]
-    score = inside[pair, member].double()
-    query, index = query[pair], offset + member * blocks.shape[1] + block[pair]
-    lower = bounds.of(query).lower(score - off * score.abs() + slab.shift[query])
-    return slab.start + query, index, lower
+        slab.rows[: len(shift), screen.dims + PARTS : screen.dims + 2 * PARTS] = shift
+        slab.packed = packed(slab.rows)
+    slab.left = torch.where(low, CROWD + 1, slab.left)
+    return bounds, floor
 
 
-def _product(queries: Tensor, rows: Tensor) -> Tensor:
-    """Scores (n, k), added up in float32, less the shift."""
-    if queries.is_cuda and queries.dtype != torch.float32:
-        return torch.mm(queries, rows.t(), out_dtype=torch.float32)
-    return torch.mm(queries, rows.t())
+def _written(scores: Tensor) -> float:
+    """How far the score as written is off, of itself; a little more."""
+    return HALF_ULP[scores.dtype] * 1.01
+
+
+def _truncated(values: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bits of positive numbers in ``dtype``, rounded down."""
+    bits = (values * (1 - 2.0**-20)).to(torch.float32).view(torch.int32)
+    return bits if dtype == torch.float32 else (bits >> 16).to(torch.int16)
 
 
 def _bounds(slab: _Queries, chunk: ScreenChunk, screen: Screen) -> Bounds:
     size = slab.square.sqrt()
     both = (size + slab.rounded) * chunk.reach + chunk.reach.square() + chunk.tail.square() + slab.shift.abs()
+    slab.left = torch.where(both < HUGE, slab.left, CROWD + 1)
     adding = screen.width * 2 * HALF_ULP[torch.float32] * both
     other = slab.rounded * chunk.reach + slab.tail * chunk.tail + adding + TIE * (slab.square + both) + TINY
     return Bounds(chunk.error, other, slab.square)
