@@ -4,8 +4,8 @@
     python benchmarks/resume_exactness.py --config egs/mini/conf/tiny.yaml --steps 400 --kills 10 --seed 0
 
 Trains once in one go and once disturbed, every part in a process of its own, and compares all weights (generator,
-discriminators, average) and every logged number but the times. Exit code 1 where they differ. Two crops of 0.2 s a step:
-what is compared does not depend on them.
+discriminators, average) and every logged number but the times. Exit code 1 where they differ. Two crops of 0.2 s a
+step: what is compared does not depend on them.
 
 ``--stop-at`` stops in order at a step. ``--kills`` sends SIGKILL at random moments, every other one while a checkpoint
 is being written, and resumes after each.

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from codec.config import Settings, dump_yaml, load_run_config
+from codec.config import Settings, dump_yaml, first_difference, load_run_config
 from codec.errors import CodecError
 from codec.files import write_text
 from codec.model import Codec
@@ -165,20 +165,10 @@ def _check_unchanged(earlier: Settings, config: Settings, fixed: Sequence[str]) 
         old, new = before, now
         for part in key.split("."):
             old, new = old[part], new[part]
-        difference = _first_difference(old, new, key)
+        difference = first_difference(old, new, key)
         if difference:
             name, was, wanted = difference
             raise CodecError(
                 f"{name}={wanted!r} contradicts the run being resumed ({was!r}); change it back, or start a new run "
                 "with another output="
             )
-
-
-def _first_difference(old: Any, new: Any, key: str) -> tuple[str, Any, Any] | None:
-    if isinstance(old, dict) and isinstance(new, dict):
-        for name in old:
-            found = _first_difference(old[name], new.get(name), f"{key}.{name}")
-            if found:
-                return found
-        return None
-    return None if old == new else (key, old, new)

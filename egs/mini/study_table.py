@@ -3,35 +3,37 @@
     python egs/mini/study_table.py                                # print it
     python egs/mini/study_table.py --write egs/mini/RESULTS.md    # put it between the file's marks
 
-Means over seeds; 95 % intervals from a bootstrap over seeds and, within them, over utterances. Differences are paired:
-the same seed and utterance in both rows.
+Scores: means with 95 % intervals from a bootstrap that draws seeds and utterances anew, each with repetition and
+independently of the other (Owen, "The pigeonhole bootstrap", 2007): the seeds share their utterances, so utterances
+drawn for each seed apart would make intervals too narrow. Differences are paired: the same seeds and utterances in both
+rows. Utterances without a score in one of the runs are left out of all, and said. Codes used (on the test set) and
+effective dimensions (at the last validation) are one number a run: means over seeds with 95 % intervals by Student's t.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import typer
-from study import OUT, Row, pick, read_rows
+from scipy import stats
+from study import OUT, Row, check_unchanged, pick, read_rows
 
-from codec import Codec
-from codec.audio import read
 from codec.cli import run
 from codec.errors import CodecError
 from codec.evaluation.records import RECORDS_FILE
 from codec.files import write_text
-from codec.manifest import read_manifest
-from codec.training.warmup import effective_dimension
 
 RESAMPLES = 2000
-SHOWN = {"pesq": ("PESQ-WB", 3), "stoi": ("STOI", 3), "mel": ("log-mel", 3)}  # value -> heading, digits
+SHOWN = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "mel_distance": "log-mel distance"}  # value -> heading
 BASELINE = "better"
 MARKS = ("<!-- study: python egs/mini/study_table.py --write egs/mini/RESULTS.md -->", "<!-- end of study -->")
+
+Scores = dict[str, dict[str, float]]  # seed -> utterance -> score
 
 app = typer.Typer(add_completion=False)
 
@@ -41,122 +43,129 @@ class Scored:
     """A row's results: one entry a seed."""
 
     row: Row
-    scores: dict[str, dict[str, dict[str, float]]]  # value -> seed -> utterance -> score
-    codes_used: list[int]
-    dimensions: list[tuple[int, int]]  # of latents, of the codes
-
-    @property
-    def seeds(self) -> list[str]:
-        """That are scored."""
-        return sorted(self.scores["stoi"])
+    scores: dict[str, Scores]  # value -> its scores
+    utterances: int
+    codes_used: dict[str, int]  # of each seed
+    dimensions: dict[str, tuple[int, int]]  # of each seed: latents, codes
 
 
-def collect(row: Row, folder: Path, manifest: Path) -> Scored | None:
-    """What is done of a row; None where nothing is."""
-    scores: dict[str, dict[str, dict[str, float]]] = {value: {} for value in SHOWN}
-    codes, dimensions = [], []
+def collect(row: Row, folder: Path, extra: list[str]) -> Scored | None:
+    """What is done of a row; None where nothing is.
+
+    Raises:
+        CodecError: a run had other settings than the row has now.
+    """
+    found = Scored(row, {value: {} for value in SHOWN}, 0, {}, {})
     for run_folder in sorted((folder / row.name).glob("seed_*")):
         summary = run_folder / "scores" / "summary.json"
         if not summary.exists():
             continue
         seed = run_folder.name.removeprefix("seed_")
-        for line in (run_folder / "scores" / RECORDS_FILE).read_text(encoding="utf-8").splitlines():
-            record = json.loads(line)
-            for value in SHOWN:
-                if value in record["scores"]:
-                    scores[value].setdefault(seed, {})[record["id"]] = record["scores"][value]
-        codes.append(json.loads(summary.read_text(encoding="utf-8"))["rate"]["codes_used"])
-        dimensions.append(_dimensions(run_folder, manifest))
-    return Scored(row, scores, codes, dimensions) if codes else None
+        check_unchanged(row, seed, run_folder, extra)
+        lines = (run_folder / "scores" / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        for value, scores in found.scores.items():
+            scores[seed] = {record["id"]: record["scores"][value] for record in records if value in record["scores"]}
+        found.utterances = max(found.utterances, len(records))
+        found.codes_used[seed] = json.loads(summary.read_text(encoding="utf-8"))["rate"]["codes_used"]
+        found.dimensions[seed] = _dimensions(run_folder)
+    return found if found.codes_used else None
 
 
-@torch.no_grad()
-def _dimensions(run_folder: Path, manifest: Path) -> tuple[int, int]:
-    """Effective dimension of the latents of the test set and of the codebook, kept beside the scores."""
-    kept = run_folder / "dimensions.json"
-    if not kept.exists():
-        codec = Codec.from_pretrained(run_folder / "run/last", device="cpu")
-        latents = torch.cat([codec.encoder(_audio(codec, path))[0].T for path in _paths(manifest)])
-        tokens = torch.arange(codec.codebook_size).unsqueeze(0)
-        found = (effective_dimension(latents), effective_dimension(codec.quantizer.decode(tokens)[0].T))
-        write_text(kept, json.dumps(found) + "\n")
-    latent, codes = json.loads(kept.read_text(encoding="utf-8"))
-    return latent, codes
+def _dimensions(run_folder: Path) -> tuple[int, int]:
+    """Effective dimension of the latents of the validation crops and of the codebook, at the end of the training."""
+    lines = (run_folder / "run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    last = [entry for entry in map(json.loads, lines) if entry["kind"] == "validation"][-1]
+    return int(last["effective_dimension/latents"]), int(last["effective_dimension/codebook"])
 
 
-def _paths(manifest: Path) -> list[Path]:
-    return [utterance.path for utterance in read_manifest(manifest)]
-
-
-def _audio(codec: Codec, path: Path) -> torch.Tensor:
-    audio, rate = read(path)
-    if rate != codec.sample_rate:
-        raise CodecError(f"{path}: {rate} Hz; the study's test set is at {codec.sample_rate} Hz")
-    return audio.reshape(1, 1, -1)
-
-
-def interval(
-    scores: dict[str, dict[str, float]], minus: dict[str, dict[str, float]] | None = None
-) -> tuple[float, float, float]:
-    """Mean and 95 % interval, of the paired difference where ``minus`` is given."""
+def table_of(scores: Scores, minus: Scores | None = None) -> np.ndarray:
+    """(seeds, utterances) of what all runs have, in float64: the scores, or how far they are above ``minus``."""
     seeds = sorted(scores if minus is None else scores.keys() & minus.keys())
-    tables = []
-    for seed in seeds:
-        ids = sorted(scores[seed])
-        tables.append(np.array([scores[seed][i] - (minus[seed][i] if minus else 0.0) for i in ids]))
+    both = [one[seed] for one in (scores, minus) if one is not None for seed in seeds]
+    ids = sorted(set.intersection(*map(set, both))) if both else []
+    table = np.array([[scores[seed][i] for i in ids] for seed in seeds])
+    return table if minus is None else table - np.array([[minus[seed][i] for i in ids] for seed in seeds])
+
+
+def interval(table: np.ndarray) -> tuple[float, float, float] | None:
+    """Mean of (seeds, utterances) and its 95 % interval; None where there is nothing."""
+    if not table.size:
+        return None
     generator = np.random.default_rng(0)
-    means = []
-    for _ in range(RESAMPLES):
-        drawn = [tables[i] for i in generator.integers(len(tables), size=len(tables))]
-        means.append(np.mean([np.mean(table[generator.integers(len(table), size=len(table))]) for table in drawn]))
+    seeds, utterances = (generator.integers(size, size=(RESAMPLES, size)) for size in table.shape)
+    means = table[seeds[:, :, None], utterances[:, None, :]].mean(axis=(1, 2))
     low, high = np.percentile(means, [2.5, 97.5])
-    return float(np.mean([table.mean() for table in tables])), float(low), float(high)
+    return float(table.mean()), float(low), float(high)
 
 
 def markdown(rows: list[Scored]) -> str:
-    """The table."""
-    baseline = next((scored for scored in rows if scored.row.name == BASELINE), None)
-    headings = [
-        "",
-        "seeds",
-        *(heading for heading, _ in SHOWN.values()),
-        "codes used",
-        "effective dim., latents / codes",
-    ]
-    if baseline:
-        headings.append(f"STOI minus {BASELINE}'s")
-    lines = ["| " + " | ".join(headings) + " |", "|---|" + "---:|" * (len(headings) - 1)]
+    """Two tables: the rows, and how far they are from the baseline."""
+    notes: list[str] = []
+    dimension = "effective dimension of latents", "of codes"
+    lines = _heading("", "seeds", *SHOWN.values(), "codes used", *dimension)
     for scored in rows:
-        cells = [scored.row.title, str(len(scored.seeds))]
-        for value, (_, digits) in SHOWN.items():
-            mean, low, high = interval(scored.scores[value])
-            cells.append(f"{mean:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})")
-        cells.append(_spread(scored.codes_used))
-        cells.append(" / ".join(_spread([pair[side] for pair in scored.dimensions]) for side in (0, 1)))
-        if baseline:
-            same = scored is baseline or not set(scored.seeds) & set(baseline.seeds)
-            difference = None if same else interval(scored.scores["stoi"], baseline.scores["stoi"])
-            cells.append("" if difference is None else "{:+.3f} ({:+.3f} to {:+.3f})".format(*difference))
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        tables = {value: table_of(scores) for value, scores in scored.scores.items()}
+        notes += _missing(scored.row.title, tables, scored.utterances)
+        numbers = [scored.codes_used.values(), *zip(*scored.dimensions.values(), strict=True)]
+        cells = [scored.row.title, str(len(scored.codes_used)), *(_cell(interval(table)) for table in tables.values())]
+        lines.append(_line(*cells, *(_over_seeds(of_seeds) for of_seeds in numbers)))
+    baseline = next((scored for scored in rows if scored.row.name == BASELINE), None)
+    if baseline and len(rows) > 1:
+        lines += ["", *_heading(f"minus {baseline.row.title}", "seeds", *SHOWN.values())]
+        for scored in rows:
+            seeds = len(scored.codes_used.keys() & baseline.codes_used.keys())
+            if scored is not baseline and seeds:
+                pairs = {value: table_of(scored.scores[value], baseline.scores[value]) for value in SHOWN}
+                notes += _missing(f"{scored.row.title} minus {baseline.row.title}", pairs, scored.utterances)
+                cells = [scored.row.title, str(seeds)]
+                lines.append(_line(*cells, *(_cell(interval(table), sign="+") for table in pairs.values())))
+    return "\n".join(lines + ([""] if notes else []) + notes) + "\n"
 
 
-def _spread(numbers: list[int]) -> str:
-    low, high = min(numbers), max(numbers)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+def _missing(title: str, tables: dict[str, np.ndarray], utterances: int) -> list[str]:
+    return [
+        f"- {title}: {SHOWN[value]} of {table.shape[-1]} of {utterances} utterances, those that have it in every run"
+        for value, table in tables.items()
+        if table.shape[-1] < utterances
+    ]
+
+
+def _heading(first: str, *others: str) -> list[str]:
+    return [_line(first, *others), "|---|" + "---:|" * len(others)]
+
+
+def _line(*cells: str) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(found: tuple[float, float, float] | None, sign: str = "") -> str:
+    if found is None:
+        return "-"
+    mean, low, high = (f"{number:{sign}.3f}" for number in found)
+    return f"{mean} ({low} to {high})"
+
+
+def _over_seeds(numbers: Iterable[int]) -> str:
+    values = list(numbers)
+    mean = f"{np.mean(values):,.0f}"
+    if len(values) < 2:
+        return mean
+    half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    return f"{mean} ± {half:,.0f}"
 
 
 @app.command()
 def main(
     folder: Annotated[Path, typer.Option("--runs", help="Folder of the runs.")] = OUT,
-    manifest: Annotated[Path, typer.Option(help="Test set, for the latents' dimension.")] = Path(
-        "exp/mini/data/test-mini.jsonl"
-    ),
     rows: Annotated[str | None, typer.Option(help="Comma-separated names; default: all.")] = None,
+    extra: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="As the study had it.")
+    ] = None,
     write: Annotated[Path | None, typer.Option(help="Markdown file with the study's marks.")] = None,
 ) -> None:
     """Print the table, and put it into a document."""
-    found = [scored for row in pick(read_rows(), rows) if (scored := collect(row, folder, manifest))]
+    found = [scored for row in pick(read_rows(), rows) if (scored := collect(row, folder, extra or []))]
     if not found:
         raise CodecError(f"{folder}: no row is scored yet; run egs/mini/study.py first")
     table = markdown(found)
