@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,12 @@ def compare_quantizers(
         list[Path], typer.Argument(metavar="RESULTS...", help="JSON lines, one a run (egs/collapse/plain.py).")
     ],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder of report.html and report.md.")],
+    write: Annotated[
+        Path | None, typer.Option(help="Document that gets the tables too, between the marks of a report.")
+    ] = None,
     systems: Annotated[str | None, typer.Option(help="Comma-separated: at most four to draw; tables have all.")] = None,
 ) -> None:
-    """Tables with intervals over seeds, curves over the rate, and a line a system: HTML and Markdown."""
+    """Tables with intervals over seeds, curves over rate and training, maps of the codes: HTML and Markdown."""
     from codec.errors import CodecError
     from codec.evaluation import bottlenecks
     from codec.files import write_text
@@ -27,6 +31,22 @@ def compare_quantizers(
         raise CodecError(f"--systems: {', '.join(unknown)} not in the results; known are {', '.join(known)}")
     if names is not None and not 1 <= len(names) <= bottlenecks.CURVES:
         raise CodecError(f"--systems: {len(names)} names; expected 1 to {bottlenecks.CURVES}")
-    write_text(output / "report.html", bottlenecks.html(read, names))
-    write_text(output / "report.md", bottlenecks.markdown(read))
+    around = None if write is None else bottlenecks.between_marks(write)
+    pictures = bottlenecks.map_pictures(read)
+    files = {title: f"maps_{number}.png" for number, title in enumerate(pictures)}
+    _write_pictures(output, pictures, files)
+    write_text(output / "report.html", bottlenecks.html(read, names, pictures))
+    write_text(output / "report.md", bottlenecks.markdown(read, files))
+    if write is not None and around is not None:
+        files = {title: f"{write.stem}_{file}" for title, file in files.items()}
+        _write_pictures(write.parent, pictures, files)
+        write_text(write, f"{around[0]}\n\n{bottlenecks.markdown(read, files, systems=False)}\n{around[1]}")
     typer.echo(f"{output}: report.html and report.md of {len(read)} runs of {len(known)} systems")
+
+
+def _write_pictures(folder: Path, pictures: Mapping[str, bytes], files: Mapping[str, str]) -> None:
+    from codec.files import writing_bytes
+
+    for title, png in pictures.items():
+        with writing_bytes(folder / files[title]) as file:
+            file.write(png)

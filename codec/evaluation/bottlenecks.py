@@ -1,8 +1,13 @@
-"""One report of what several bottlenecks reach: tables with intervals over seeds, and curves over the rate.
+"""One report of what several bottlenecks reach: tables with intervals over seeds, curves, and maps of the codes.
 
 Results are JSON lines, one a run: ``system``, ``codebook_size`` and ``seed``; ``source`` where there are several (sets
-of latents, test sets); and numbers by name, those of :data:`VALUES` in their order. ``egs/collapse/plain.py`` writes
-such.
+of latents, test sets); and numbers by name, those of :data:`VALUES` in their order. A line may also have
+
+- ``use``: [[step, codes used], ...], over training;
+- ``map``: :meth:`codec.evaluation.code_maps.CodeMap.to_json`;
+- ``failed``: why the run has no numbers.
+
+``egs/collapse/plain.py`` and ``egs/collapse/codec_results.py`` write such.
 """
 
 from __future__ import annotations
@@ -10,8 +15,8 @@ from __future__ import annotations
 import inspect
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -21,7 +26,9 @@ from scipy import stats
 
 from codec.charts import Curve, line_chart
 from codec.errors import CodecError
+from codec.evaluation.code_maps import CodeMap, draw_maps
 from codec.pages import document
+from codec.pages.document import data_uri
 from codec.quantizers import REGISTRY
 
 VALUES = {  # key -> heading, digits, whether less is better (None: neither)
@@ -33,11 +40,14 @@ VALUES = {  # key -> heading, digits, whether less is better (None: neither)
     "perplexity": ("perplexity", 0, None),
     "entropy_bits": ("entropy (bits)", 2, None),
     "codes_used_on_c": ("used on C", 0, None),
-    "effective_dimension": ("effective dimension", 0, None),
+    "effective_dimension": ("effective dimension of the codes", 0, None),
+    "latent_dimension": ("of the latents", 0, None),
+    "cpu_s": ("CPU time (s)", 1, None),
 }
+MEASURED = [key for key in VALUES if key != "cpu_s"]  # a run that has none of these says nothing
 LEVEL = 0.95
 CURVES = 4  # in a chart: as many colours as the page has
-STYLE = "th, td { white-space: nowrap; } figure { margin: 0; }"
+STYLE = "th, td { white-space: nowrap; } figure { margin: 0; } img { max-width: 100%; }"
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,9 @@ class Result:
     seed: int
     source: str
     values: dict[str, float]
+    use: list[tuple[float, float]] = field(default_factory=list)  # step, codes used
+    map: CodeMap | None = None
+    failed: str = ""
 
 
 @dataclass(frozen=True)
@@ -105,11 +118,32 @@ def _parse(line: str, where: str) -> Result:
     if wrong or data["codebook_size"] < 1:
         raise CodecError(f"{where}: expected system (a name), codebook_size (from 1 on) and seed (whole numbers)")
     values = {key: data[key] for key in VALUES if key in data}
-    if bad := [key for key, value in values.items() if type(value) not in (int, float) or not math.isfinite(value)]:
+    if bad := [key for key, value in values.items() if not _is_number(value)]:
         raise CodecError(f"{where}: {bad[0]}={values[bad[0]]!r}: expected a finite number")
-    if not values:
-        raise CodecError(f"{where}: has none of {', '.join(VALUES)}")
-    return Result(data["system"], data["codebook_size"], data["seed"], str(data.get("source", "")), values)
+    failed = str(data.get("failed", ""))
+    if not failed and not any(key in values for key in MEASURED):
+        raise CodecError(f"{where}: has none of {', '.join(MEASURED)}")
+    return Result(data["system"], data["codebook_size"], data["seed"], str(data.get("source", "")), values,
+                  _use(data.get("use", []), where), _map(data.get("map"), where), failed)  # fmt: skip
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _use(points: Any, where: str) -> list[tuple[float, float]]:
+    if not isinstance(points, list) or not all(
+        isinstance(point, list) and len(point) == 2 and all(map(_is_number, point)) for point in points
+    ):
+        raise CodecError(f"{where}: use: expected [[step, codes used], ...]")
+    return [(step, codes) for step, codes in points]
+
+
+def _map(data: Any, where: str) -> CodeMap | None:
+    try:
+        return None if data is None else CodeMap.from_json(data)
+    except ValueError as error:
+        raise CodecError(f"{where}: map: {error}; expected points, uses and share of the same codes") from None
 
 
 @dataclass(frozen=True)
@@ -119,30 +153,39 @@ class Table:
     title: str
     headings: list[str]
     rows: list[list[str]]
+    notes: list[str]  # what failed
 
 
 def tables(results: Sequence[Result]) -> list[Table]:
     """By source, and within it by rising codebook size."""
-    made = []
-    for source in dict.fromkeys(result.source for result in results):
-        for size in sorted({result.codebook_size for result in results if result.source == source}):
-            here = [r for r in results if (r.source, r.codebook_size) == (source, size)]
-            keys = [key for key in VALUES if any(key in result.values for result in here)]
-            systems = dict.fromkeys(result.system for result in here)
-            groups = {name: [result for result in here if result.system == name] for name in systems}
-            rank = {name: _rank(group, keys[0]) for name, group in groups.items()}
-            order = sorted(groups, key=rank.__getitem__)
-            rows = [[name, str(len(groups[name])), *(_cell(groups[name], key) for key in keys)] for name in order]
-            title = f"{source or 'results'}, {size:,} codes ({math.log2(size):g} bits)"
-            made.append(Table(title, ["system", "seeds", *(VALUES[key][0] for key in keys)], rows))
-    return made
+    return [_table(group) for group in _groups(results)]
 
 
-def _rank(group: Sequence[Result], key: str) -> float:
-    values = [result.values[key] for result in group if key in result.values]
+def _table(here: Sequence[Result]) -> Table:
+    keys = [key for key in VALUES if any(key in result.values for result in here)]
+    groups = {name: [result for result in here if result.system == name] for name in _names(here)}
+    order = sorted(groups, key=lambda name: _rank(groups[name], keys))
+    rows = [[name, _seeds(groups[name]), *(_cell(groups[name], key) for key in keys)] for name in order]
+    source, size = here[0].source, here[0].codebook_size
+    title = f"{source or 'results'}, {size:,} codes ({math.log2(size):g} bits)"
+    return Table(title, ["system", "seeds", *(VALUES[key][0] for key in keys)], rows, _failures(here))
+
+
+def _seeds(group: Sequence[Result]) -> str:
+    """How many have numbers."""
+    failed = sum(bool(result.failed) for result in group)
+    return f"{len(group) - failed}, {failed} failed" if failed else str(len(group))
+
+
+def _failures(results: Sequence[Result]) -> list[str]:
+    return [f"{result.system}, seed {result.seed}, failed: {result.failed}" for result in results if result.failed]
+
+
+def _rank(group: Sequence[Result], keys: Sequence[str]) -> float:
+    values = [result.values[keys[0]] for result in group if keys and keys[0] in result.values]
     if not values:
         return math.inf
-    return float(np.mean(values)) * (1 if VALUES[key][2] else -1)
+    return float(np.mean(values)) * (1 if VALUES[keys[0]][2] else -1)
 
 
 def _cell(group: Sequence[Result], key: str) -> str:
@@ -170,6 +213,49 @@ def charts(results: Sequence[Result], systems: Sequence[str] | None = None) -> l
     return drawn
 
 
+def use_charts(results: Sequence[Result]) -> list[str]:
+    """SVG elements: codes used over training, in charts of four systems, the best first; means over seeds."""
+    drawn = []
+    for table, here in grouped(results):
+        names = [row[0] for row in table.rows if any(result.use for result in here if result.system == row[0])]
+        for first in range(0, len(names), CURVES):
+            curves = [Curve(name, _use_of(here, name)) for name in names[first : first + CURVES]]
+            drawn.append(line_chart(f"{table.title}: codes used", curves, log_y=True))
+    return drawn
+
+
+def _use_of(results: Sequence[Result], name: str) -> list[tuple[float, float]]:
+    steps: dict[float, list[float]] = {}
+    for result in results:
+        for step, codes in result.use if result.system == name else ():
+            steps.setdefault(step, []).append(codes)
+    return [(step, float(np.mean(codes))) for step, codes in sorted(steps.items())]
+
+
+def map_pictures(results: Sequence[Result]) -> dict[str, bytes]:
+    """By the table's title, maps of the systems that have one (of the first seed that has), the best first, as PNG."""
+    drawn = {}
+    for table, here in grouped(results):
+        found = {result.system: result.map for result in reversed(here) if result.map is not None}
+        if found:
+            drawn[table.title] = draw_maps([(row[0], found[row[0]]) for row in table.rows if row[0] in found])
+    return drawn
+
+
+def grouped(results: Sequence[Result]) -> list[tuple[Table, list[Result]]]:
+    """Each table with its runs."""
+    return [(_table(group), group) for group in _groups(results)]
+
+
+def _groups(results: Sequence[Result]) -> list[list[Result]]:
+    """By source, and within it by rising codebook size."""
+    found = []
+    for source in dict.fromkeys(result.source for result in results):
+        for size in sorted({result.codebook_size for result in results if result.source == source}):
+            found.append([result for result in results if (result.source, result.codebook_size) == (source, size)])
+    return found
+
+
 def _names(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(result.system for result in results))
 
@@ -195,29 +281,76 @@ NOTE = (
     "Means over seeds with 95 % t-intervals (none from one seed); the best by the first value first. Equal "
     "codebook sizes are equal rates, all codebooks of a system counted."
 )
+MARKS = ("<!-- report: codec compare-quantizers RESULTS... -o DIR --write THIS -->", "<!-- end of report -->")
+MAP_NOTE = (
+    "Codes on their two main axes (SimVQ: of CW), each system to its own scale. Grey: never chosen; red: chosen, the "
+    "larger the more often. One seed."
+)
+USE_NOTE = "Different codes in the training crops of each log interval."
 
 
-def markdown(results: Sequence[Result]) -> str:
-    """The report for a document."""
+def markdown(results: Sequence[Result], pictures: Mapping[str, str] | None = None, *, systems: bool = True) -> str:
+    """The report for a document.
+
+    Args:
+        results: all runs.
+        pictures: by the table's title, where the maps lie that are shown below it.
+        systems: end with what each system is.
+    """
     parts = [NOTE + "\n"]
     for table in tables(results):
         parts.append(f"### {table.title}\n")
         parts.append("| " + " | ".join(table.headings) + " |\n|---|" + "---:|" * (len(table.headings) - 1))
         parts[-1] += "".join("\n| " + " | ".join(row) + " |" for row in table.rows) + "\n"
-    parts.append("### The systems\n")
-    parts += [f"**{name}**: {text}\n" for name, text in described(results).items()]
+        parts += [f"- {note}" for note in table.notes] + ([""] if table.notes else [])
+        if table.title in (pictures or {}):
+            parts.append(f"{MAP_NOTE}\n\n![Maps of the codes]({(pictures or {})[table.title]})\n")
+    if systems:
+        parts.append("### The systems\n")
+        parts += [f"**{name}**: {text}\n" for name, text in described(results).items()]
     return "\n".join(parts)
 
 
-def html(results: Sequence[Result], systems: Sequence[str] | None = None) -> str:
-    """The report as a page that is one file."""
-    parts = [f"<h1>Bottlenecks</h1><p>{escape(NOTE)}</p><div class='charts'>"]
-    parts += [f"<figure>{chart}</figure>" for chart in charts(results, systems)]
-    parts.append("</div>")
+def between_marks(path: Path) -> tuple[str, str]:
+    """A document up to and from the place of the report, the marks included.
+
+    Raises:
+        CodecError: it cannot be read or has no such place.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CodecError(f"{path}: cannot be read ({error}); give a document") from None
+    before, begin, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not (begin and end):
+        raise CodecError(f"{path}: has no place for the report; put the lines {MARKS[0]} and {MARKS[1]} there")
+    return before + begin, end + after
+
+
+def html(results: Sequence[Result], systems: Sequence[str] | None, pictures: Mapping[str, bytes]) -> str:
+    """The report as a page that is one file.
+
+    Args:
+        results: all runs.
+        systems: of the curves over the rate.
+        pictures: of :func:`map_pictures`.
+    """
+    parts = [f"<h1>Bottlenecks</h1><p>{escape(NOTE)}</p>", _figures(charts(results, systems))]
     for table in tables(results):
         head = "".join(f"<th>{escape(heading)}</th>" for heading in table.headings)
         rows = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
         parts.append(f"<h2>{escape(table.title)}</h2><div class='scroll'><table><tr>{head}</tr>{rows}</table></div>")
+        parts += [f"<p>{escape(note)}</p>" for note in table.notes]
+        if table.title in pictures:
+            source = data_uri("image/png", pictures[table.title])
+            parts.append(f"<p>{escape(MAP_NOTE)}</p><img alt='Maps of the codes' src='{source}'>")
+    if used := use_charts(results):
+        parts.append(f"<h2>Use over training</h2><p>{escape(USE_NOTE)}</p>{_figures(used)}")
     parts.append("<h2>The systems</h2>")
     parts += [f"<p><b>{escape(name)}</b>: {escape(text)}</p>" for name, text in described(results).items()]
     return document("Bottlenecks", "".join(parts), style=STYLE)
+
+
+def _figures(drawn: Sequence[str]) -> str:
+    return "<div class='charts'>" + "".join(f"<figure>{chart}</figure>" for chart in drawn) + "</div>"

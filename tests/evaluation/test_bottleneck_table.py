@@ -57,9 +57,44 @@ def test_the_command_writes_page_and_document(tmp_path: Path, capsys: pytest.Cap
     assert "**simvq**: Codes are the rows of C W^T + b" in text
 
 
+def test_use_maps_and_failures_are_in_the_report(tmp_path: Path) -> None:
+    """Six systems of which one has failed once: two charts of four and two curves, one picture, and the reason."""
+    the_map = {"points": [[0, 1], [2, -1], [1, 1]], "uses": [0, 3, 1], "share": 0.5}
+    systems = ("vq", "simvq", "ema", "fsq", "lfq", "cvq")
+    runs = [line(s, 64, n, codes_used=n + 1, use=[[10, 4], [20, n + 1]]) for s in systems for n in (0, 1)]
+    runs[0]["map"], runs[2]["map"] = the_map, the_map
+    runs.append({"system": "vq", "codebook_size": 64, "seed": 2, "source": "speech", "failed": "diverged <at> 3"})
+    file, page = write(tmp_path / "runs", *runs), tmp_path / "page.md"
+    page.write_text(f"Before.\n{bottlenecks.MARKS[0]}\nold\n{bottlenecks.MARKS[1]}\nAfter.\n")
+    with pytest.raises(SystemExit) as end:
+        main(["compare-quantizers", str(file), "-o", str(tmp_path / "out"), "--write", str(page)])
+    assert not end.value.code
+    html = (tmp_path / "out" / "report.html").read_text()
+    use = html.split("Use over training")[1]
+    assert use.count("<svg") == 2 and use.count("<polyline") == 6
+    assert html.count("data:image/png") == 1 and "diverged &lt;at&gt; 3" in html
+    text = page.read_text()
+    assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "old" not in text
+    assert "| vq | 2, 1 failed | 0.5000 ± 0.0000 |" in text and "- vq, seed 2, failed: diverged <at> 3" in text
+    assert "(page_maps_0.png)" in text and (tmp_path / "page_maps_0.png").read_bytes().startswith(b"\x89PNG")
+    assert "### The systems" not in text and "(maps_0.png)" in (tmp_path / "out" / "report.md").read_text()
+    assert bottlenecks._use_of(bottlenecks.read_results([file]), "vq") == [(10, 4.0), (20, 1.5)]
+
+
+def test_a_document_without_a_place_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    (page := tmp_path / "page.md").write_text("No marks.")
+    file = write(tmp_path / "runs", line())
+    with pytest.raises(SystemExit) as end:
+        main(["compare-quantizers", str(file), "-o", str(tmp_path / "out"), "--write", str(page)])
+    assert end.value.code == 2 and not (tmp_path / "out").exists() and page.read_text() == "No marks."
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
+        ([line(use=[[1]])], "use: expected"),
+        ([line(map={"points": [[0, 1]], "uses": [1, 2], "share": 1})], "map: "),
+        ([line(map=3)], "map: "),
         ([line(), line()], "occurs twice"),
         ([line(distortion=float("nan"))], "finite number"),
         ([{"system": "vq", "seed": 0}], "codebook_size"),
