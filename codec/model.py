@@ -26,15 +26,14 @@ from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.vocos import VocosBackbone
 from codec.pretrained import (
-    CHECKSUMS_FILE,
     CONFIG_FILE,
-    TRAINING_FILE,
     WEIGHTS_FILE,
     check_sums,
     find_model,
     load_weights,
     read_json,
-    read_weights,
+    read_model_weights,
+    remove_old_files,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
 
@@ -275,8 +274,7 @@ class Codec(nn.Module):
         """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
         directory = Path(directory)
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
-        for name in (CHECKSUMS_FILE, TRAINING_FILE):  # of the model that was there
-            (directory / name).unlink(missing_ok=True)
+        remove_old_files(directory)
         with replacing(directory / WEIGHTS_FILE) as temporary:
             temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
         write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
@@ -311,8 +309,9 @@ class Codec(nn.Module):
         """Load a model folder, in eval mode.
 
         Args:
-            name_or_dir: a folder with ``config.json`` and ``model.safetensors``, or the name of a hub repository that
-                has them ("owner/name"; fetched once and kept, off line from what was kept).
+            name_or_dir: a folder with ``config.json`` and ``model.safetensors`` (or its parts); else the name of a
+                model that ships ("simvq-24khz-0.9kbps"); else that of a hub repository ("owner/name"; fetched once and
+                kept, off line from what was kept). Half-precision weights are computed with in float32.
             device: ``auto`` takes CUDA, then MPS, then the CPU.
             revision: branch, tag or commit of a hub repository; None: its main branch.
             dtype: of the decoder's matrix products, ``float32`` or ``bfloat16``; tokens never depend on it.
@@ -330,10 +329,10 @@ class Codec(nn.Module):
         target = pick_device(device)
         # Weights made under a caller's inference mode could never be trained.
         with torch.inference_mode(False):
-            weights = read_weights(directory / WEIGHTS_FILE)
+            weights = read_model_weights(directory)
             with torch.device("meta"):  # no time spent on random weights
                 codec = cls(config)
-            load_weights(codec, weights, str(directory / WEIGHTS_FILE))
+            load_weights(codec, weights, str(directory))
             codec.inference = inference
             return codec.to(target).eval()
 

@@ -1,4 +1,4 @@
-"""Model folders: finding them, on disk or on the hub, and reading what is in them."""
+"""Model folders: finding them, on disk, in the package or on the hub, and reading what is in them."""
 
 from __future__ import annotations
 
@@ -12,31 +12,51 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from codec import bundled
 from codec.errors import CodecError
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+# Weights in several files, as the hub's libraries split them: the index says which file holds what.
+PARTS_INDEX_FILE = "model.safetensors.index.json"
+PARTS = "model-*-of-*.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS"  # of a shared model, in the format of sha256sum
 TRAINING_FILE = "training.json"  # in best/ and last/ of a run: {"step": steps trained}
 _REPOSITORY = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/name
 
 
 def find_model(name_or_dir: str | Path, revision: str | None = None) -> Path:
-    """The folder of a model: ``name_or_dir`` itself, or a hub repository's, fetched once.
+    """The folder of a model: a folder of that name, else a model that ships with the package, else a hub repository's.
 
     ``revision``: branch, tag or commit of a repository; None: its main branch.
 
     Raises:
-        CodecError: no such folder, or a repository that cannot be had.
+        CodecError: none of them (the nearest name that ships is suggested), or a repository that cannot be had.
     """
     directory = Path(name_or_dir)
-    if directory.is_dir():
+    name = str(name_or_dir)
+    shipped = None if directory.is_dir() else bundled.bundled_models().get(name)
+    if directory.is_dir() or shipped:
         if revision is not None:
-            raise CodecError(f"{directory}: is a folder, which has no revision {revision!r}; leave it out")
-        return directory
-    if re.fullmatch(_REPOSITORY, str(name_or_dir)):
-        return _fetch(str(name_or_dir), revision)
-    raise CodecError(f"{directory}: no such model folder; train one (make demo) or convert one (codec convert)")
+            raise CodecError(f"{name}: is no repository, and has no revision {revision!r}; leave it out")
+        return bundled_folder(shipped) if shipped else directory
+    if re.fullmatch(_REPOSITORY, name):
+        return _fetch(name, revision)
+    raise CodecError(f"{name}: no such model folder, and no model that ships has this name; {bundled.suggestion(name)}")
+
+
+def bundled_folder(model: bundled.BundledModel) -> Path:
+    """The folder of a model that ships, after a look at its list of checksums; :func:`check_sums` looks at the files.
+
+    Raises:
+        CodecError: it is not there, or not what was released.
+    """
+    sums = model.folder / CHECKSUMS_FILE
+    if not sums.is_file():
+        raise CodecError(f"{model.name}: {sums} is missing; install the package again")
+    if sha256_of(sums) != model.sha256:
+        raise CodecError(f"{model.name}: {sums} is not what was released (SHA-256 differs); install the package again")
+    return model.folder
 
 
 def check_repository_name(repository: str) -> None:
@@ -54,7 +74,7 @@ def _fetch(repository: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        patterns = [CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE]
+        patterns = [CONFIG_FILE, WEIGHTS_FILE, PARTS_INDEX_FILE, PARTS, CHECKSUMS_FILE]
         return Path(snapshot_download(repository, revision=revision, allow_patterns=patterns))
     except LocalEntryNotFoundError:
         reason = "not on this machine yet, and the hub cannot be reached (or HF_HUB_OFFLINE is set)"
@@ -96,13 +116,50 @@ def check_sums(directory: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise CodecError(f"{directory / CHECKSUMS_FILE}: cannot be read ({error}); get the model again") from None
     sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines if len(line.split()) == 2)}
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
+    for name in (CONFIG_FILE, *weight_files(directory)):
         path = directory / name
         if path.is_file() and sha256_of(path) != sums.get(name):
             raise CodecError(
                 f"{path}: is not the file that {CHECKSUMS_FILE} beside it tells of (SHA-256 differs); get the model "
                 f"again, or remove {CHECKSUMS_FILE} if the change was meant"
             )
+
+
+def weight_files(directory: Path) -> list[str]:
+    """Names of the files with a model's weights: one, or the index of several and these.
+
+    Raises:
+        CodecError: an index that cannot be read.
+    """
+    if (directory / WEIGHTS_FILE).is_file() or not (directory / PARTS_INDEX_FILE).is_file():
+        return [WEIGHTS_FILE]
+    index = read_json(directory / PARTS_INDEX_FILE)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    names = sorted(set(places.values())) if isinstance(places, dict) else []
+    if not names or not all(isinstance(name, str) and Path(name).match(PARTS) and "/" not in name for name in names):
+        raise CodecError(f"{directory / PARTS_INDEX_FILE}: tells of no files {PARTS} beside it; get the model again")
+    return [PARTS_INDEX_FILE, *names]
+
+
+def read_model_weights(directory: Path) -> dict[str, Tensor]:
+    """All weights of a model folder, on the CPU, in the precision that they were saved in.
+
+    Raises:
+        CodecError: a file that is missing or damaged.
+    """
+    weights: dict[str, Tensor] = {}
+    for name in weight_files(directory):
+        if name != PARTS_INDEX_FILE:
+            weights |= read_weights(directory / name)
+    return weights
+
+
+def remove_old_files(directory: Path) -> None:
+    """Before a model is written: take away what would be told of it, but is of the model that was there."""
+    for name in (CHECKSUMS_FILE, TRAINING_FILE, PARTS_INDEX_FILE):
+        (directory / name).unlink(missing_ok=True)
+    for part in directory.glob(PARTS):
+        part.unlink()
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,17 +18,22 @@ from codec.model import Codec
 from codec.pretrained import (
     CHECKSUMS_FILE,
     CONFIG_FILE,
+    PARTS,
+    PARTS_INDEX_FILE,
     TRAINING_FILE,
     WEIGHTS_FILE,
     check_repository_name,
     read_json,
+    remove_old_files,
     sha256_of,
+    weight_files,
 )
 
 logger = logging.getLogger(__name__)
 
 CARD_FILE = "README.md"
 RUN_FILE = "config.yaml"  # of a run folder, one above best/ and last/
+METRICS_FILE = "metrics.jsonl"  # beside it
 
 
 def prepare(
@@ -53,16 +59,22 @@ def prepare(
     if output.resolve() == model.resolve():
         raise CodecError(f"{output}: is the model's own folder, which stays as it is; give another one to write")
     codec = Codec.from_pretrained(model, "cpu")
-    card = model_card(codec, repository, licence=licence, run=_run_of(model), scores=_scores(codec, evaluation))
-    if output.is_dir():
-        (output / CHECKSUMS_FILE).unlink(missing_ok=True)  # of the model that was there
-    for name in (CONFIG_FILE, WEIGHTS_FILE):  # bytes as they are: weights in half precision stay so
+    card = model_card(codec, repository, licence=licence, run=run_facts(model), scores=scores_of(codec, evaluation))
+    remove_old_files(output)
+    if WEIGHTS_FILE not in weight_files(model):
+        (output / WEIGHTS_FILE).unlink(missing_ok=True)
+    files = [CONFIG_FILE, *weight_files(model)]
+    for name in files:  # bytes as they are: weights in half precision stay so
         with replacing(output / name) as temporary:
             shutil.copyfile(model / name, temporary)
     write_text(output / CARD_FILE, card)
-    sums = [f"{sha256_of(output / name)}  {name}\n" for name in (CONFIG_FILE, WEIGHTS_FILE)]
-    write_text(output / CHECKSUMS_FILE, "".join(sums))  # what `sha256sum -c` reads
+    write_sums(output, files)
     return codec
+
+
+def write_sums(folder: Path, files: Sequence[str]) -> None:
+    """Write ``SHA256SUMS`` of these files of a folder, as ``sha256sum -c`` reads it."""
+    write_text(folder / CHECKSUMS_FILE, "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files))
 
 
 def push(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:
@@ -91,7 +103,7 @@ def push(folder: Path, repository: str, *, private: bool = False, revision: str 
             repo_id=repository,
             folder_path=folder,
             revision=revision,
-            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, CHECKSUMS_FILE, CARD_FILE],
+            allow_patterns=[CONFIG_FILE, WEIGHTS_FILE, PARTS_INDEX_FILE, PARTS, CHECKSUMS_FILE, CARD_FILE],
             commit_message="A codec, its card and its checksums",
         )
     except LocalTokenNotFoundError:
@@ -112,9 +124,26 @@ def _network_errors() -> tuple[type[Exception], ...]:
 
 
 def model_card(
-    codec: Codec, repository: str, *, licence: str | None, run: Mapping[str, str], scores: Mapping[str, Any] | None
+    codec: Codec,
+    name: str,
+    *,
+    licence: str | None,
+    run: Mapping[str, str],
+    scores: Mapping[str, Any] | None,
+    sections: Mapping[str, str] | None = None,
 ) -> str:
-    """The card as Markdown; it says what is known of this model and nothing else."""
+    """The card as Markdown; it says what is known of this model and nothing else.
+
+    Args:
+        codec: the model.
+        name: under which it is found.
+        licence: as the hub names it.
+        run: how it was trained, fact by fact.
+        scores: a ``summary.json``.
+        sections: further ones by their headings; what is under "Limits" goes to the limits.
+    """
+    more = dict(sections or {})
+    limits = more.pop("Limits", "")
     bits = f"{codec.bitrate_bps:.0f} bit/s"
     facts = {
         "Sample rate": f"{codec.sample_rate} Hz",
@@ -126,17 +155,20 @@ def model_card(
     }
     head = ["---", f"license: {licence}" if licence else "license: unknown", "library_name: simvq-codec"]
     head += ["pipeline_tag: audio-to-audio", "tags: [speech, audio-codec, neural-codec, speech-tokenizer]", "---"]
-    lines = [*head, "", f"# {repository}", "", f"A speech codec with one codebook: {bits}.", ""]
-    lines += ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items()), ""]
+    lines = [*head, "", f"# {name}", "", f"A speech codec with one codebook: {bits}.", ""]
+    lines += ["| | |", "|---|---|", *(f"| {fact} | {value} |" for fact, value in facts.items()), ""]
     lines += ["## Use", "", "```python", "from codec import Codec, audio"]
-    lines += [f'codec = Codec.from_pretrained("{repository}")']
+    lines += [f'codec = Codec.from_pretrained("{name}")']
     lines += ['tokens = codec.encode(audio.load("speech.wav", codec.sample_rate))']
     lines += ['audio.write("back.wav", codec.decode(tokens)[0], codec.sample_rate)', "```", ""]
     lines += ["## Scores", "", *(_score_lines(scores) if scores else ["None were given with this model."]), ""]
+    for heading, text in more.items():
+        lines += [f"## {heading}", "", text.strip(), ""]
     lines += ["## Limits", "", "- Mono speech; several channels are mixed down."]
     if not codec.is_causal:
         lines.append("- The decoder looks at the whole utterance: recordings beyond 30 s are decoded in windows.")
     lines += ["- Speech unlike that of the training data may come back worse, or as another voice."]
+    lines += [limits.strip()] if limits else []
     return "\n".join(lines) + "\n"
 
 
@@ -156,7 +188,12 @@ def _score_lines(scores: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _scores(codec: Codec, evaluation: Path | None) -> Mapping[str, Any] | None:
+def scores_of(codec: Codec, evaluation: Path | None) -> Mapping[str, Any] | None:
+    """The summary of an evaluation, which must be of this model; None of None.
+
+    Raises:
+        CodecError: no finished evaluation, or one of another model.
+    """
     if evaluation is None:
         return None
     scores = read_json(evaluation / "summary.json")
@@ -171,8 +208,14 @@ def _scores(codec: Codec, evaluation: Path | None) -> Mapping[str, Any] | None:
     return scores
 
 
-def _run_of(model: Path) -> dict[str, str]:
-    """How a model was trained, from the run folder that it lies in; nothing where it does not."""
+def run_facts(model: Path) -> dict[str, str]:
+    """How a model was trained, from the run folder that it lies in, and from that where its training started.
+
+    Nothing where it does not lie in one.
+
+    Raises:
+        CodecError: a run whose files cannot be read.
+    """
     path = model.resolve().parent / RUN_FILE
     if not path.is_file():
         return {}
@@ -186,9 +229,28 @@ def _run_of(model: Path) -> dict[str, str]:
         hours = step * data.batch_size * data.crop_s / 3600
         training = f"{step:,} steps {of}: {hours:,.1f} hours of audio heard, with repetitions"
     facts = {"Training": training}
+    minutes = _minutes(path.with_name(METRICS_FILE), step)
+    if minutes is not None:
+        facts["Training time"] = f"{minutes:,.0f} minutes"
+    facts["Training data"] = ", ".join(map(_data_name, data.train or data.shards))
     if config.init_from is not None:
         facts["Training started from"] = "/".join(Path(config.init_from).parts[-2:])  # no path of this machine
-    return {**facts, "Training data": ", ".join(map(_data_name, data.train or data.shards))}
+        if Path(config.init_from).is_dir():
+            facts |= {f"{name}, before that": value for name, value in run_facts(Path(config.init_from)).items()}
+    return facts
+
+
+def _minutes(metrics: Path, step: int | None) -> float | None:
+    """Minutes of training up to a step, as the run logged them."""
+    if step is None or not metrics.is_file():
+        return None
+    times = [0.0]
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # the last line of a run that was killed
+            entry = json.loads(line)
+            if isinstance(entry, dict) and entry.get("step", step + 1) <= step and "time_s" in entry:
+                times.append(float(entry["time_s"]))
+    return max(times) / 60 or None
 
 
 def _step_of(model: Path) -> int | None:

@@ -9,8 +9,12 @@ import torch
 from tiny import CORPUS, TINY
 from torch import Tensor
 
-from codec import Codec
+from codec import Codec, RunConfig, bundled
 from codec.audio import read
+from codec.config import build, dump_yaml
+from codec.files import write_text
+from codec.releasing import Released, release
+from codec.training.checkpoint import save_model
 
 
 @pytest.fixture
@@ -27,6 +31,27 @@ def tiny_model_dir(tiny_codec: Codec, tmp_path: Path) -> Path:
     directory = tmp_path / "model"
     tiny_codec.save_pretrained(directory)
     return directory
+
+
+@pytest.fixture
+def tiny_run(tiny_codec: Codec, tmp_path: Path) -> Path:
+    """``tiny_codec`` as best/ of a run folder, as after 900 steps."""
+    run = tmp_path / "run"
+    data = {"batch_size": 4, "crop_s": 2.0, "train": ["data/train-mini.jsonl"]}
+    config = build(RunConfig, {"model": TINY.model_dump(mode="json"), "data": data})
+    write_text(run / "config.yaml", dump_yaml(config))
+    write_text(run / "metrics.jsonl", '{"step": 800, "time_s": 600.0}\n{"step": 1000, "time_s": 900.0}\n{"step":')
+    save_model(tiny_codec, run / "best", 900)
+    return run
+
+
+@pytest.fixture
+def shipped(tiny_run: Path, speech_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Released:
+    """``tiny_codec`` in the place of the model that ships: its name, its fingerprint, in half precision."""
+    (tmp_path / "bundled").mkdir()
+    (tmp_path / "bundled" / bundled.INDEX_FILE).write_text('{"models": {}}')
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path / "bundled")
+    return release(tiny_run / "best", bundled.DEFAULT_MODEL, [speech_path], description="a tiny one")
 
 
 @pytest.fixture(scope="session")

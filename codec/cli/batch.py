@@ -1,4 +1,4 @@
-"""What encoding and decoding share: the model, and many files, some at a time, of which one may fail."""
+"""What encoding and decoding share: many files, some at a time, of which one may fail."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codec.cli.console import console, say, summary, working
+from codec.cli.console import console, say, summary
 from codec.errors import CodecError
 from codec.folders import Plan, Task, by_length
 
 if TYPE_CHECKING:
-    from codec.transcoding import Outcome, Transcoded, Transcoder
+    from codec.transcoding import Outcome, Transcoded
 
 Work = Callable[[Path, Path], "Transcoded"]  # source, output
 
@@ -29,19 +29,6 @@ class Together(NamedTuple):
     batch_s: float  # seconds of audio of a group, padding included
     work: Callable[[Sequence[Task]], list[Outcome]]
     durations_s: Callable[[Sequence[Task]], list[float]]
-
-
-def load_transcoder(model: str, device: str, *, dtype: str = "float32", compile: bool = False) -> Transcoder:
-    """Load a model folder.
-
-    Raises:
-        CodecError: no such model, device or ``dtype``.
-    """
-    from codec import Codec
-    from codec.transcoding import Transcoder
-
-    with working(f"loading {model}"):
-        return Transcoder(Codec.from_pretrained(model, device, dtype=dtype, compile=compile), model)
 
 
 def run_batch(

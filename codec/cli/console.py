@@ -13,14 +13,25 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from codec.bundled import DEFAULT_MODEL
 from codec.errors import CodecError
 
 # Results go to stdout, everything else here; soft_wrap leaves a long message on its one line.
 console = Console(stderr=True, soft_wrap=True)
 
-Model = Annotated[str, typer.Option("--model", metavar="DIR", help="Folder of the trained model.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help=f"Folder, a shipped model, or OWNER/NAME of the hub. [default: {DEFAULT_MODEL}; of tokens what made them]",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
-Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="OUT", help="[default: - where IN is -]")]
+Output = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="OUT", help="[default: beside a file IN, see above; - where IN is -]"),
+]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="Of the decoder's products: float32, or bfloat16, which is faster.")
 ]
@@ -85,16 +96,16 @@ def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> Non
 STREAM = Path("-")  # standard input or output
 
 
-def output_of(source: Path, output: Path | None) -> Path:
-    """Where the output goes: to a pipe, if that is where the input comes from and nothing else is given.
+def output_of(source: Path, output: Path | None, suffix: str) -> Path:
+    """Where the output goes; where nothing is given, from a pipe to a pipe, and beside a file with another suffix.
 
     Raises:
-        CodecError: no output for a file or folder, or a pipe for a folder.
+        CodecError: no output for a folder, or a pipe for one.
     """
     if source.is_dir() and output in (None, STREAM):
         raise CodecError(f"{source}: is a folder; give a folder for its output with -o")
     if output is None and source != STREAM:
-        raise CodecError(f"{source}: nowhere to write; give an output with -o, or -o - for standard output")
+        return source.with_suffix(suffix)
     return output or STREAM
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from codec.cli import console
-from codec.cli.batch import load_transcoder, run_batch
+from codec.cli.batch import run_batch
 from codec.cli.console import STREAM
+from codec.cli.models import load_transcoder
 from codec.errors import CodecError
 from codec.folders import Plan, Task
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
 
 
 def decode_dataset(
-    source: Path, output: Path | None, id_: str | None, *, model: str, device: str, dtype: str, jobs: int, force: bool
+    source: Path,
+    output: Path | None,
+    id_: str | None,
+    *,
+    model: str | None,
+    device: str,
+    dtype: str,
+    jobs: int,
+    force: bool,
 ) -> None:
     """Decode the recording ``id_`` into a file, or all into a folder: ``OUT/ID.wav``, the id percent-encoded.
 
@@ -53,8 +62,8 @@ def decode_dataset(
     run_batch(Plan([Task(source, target) for target in places], []), output, work, jobs=jobs, force=force)
 
 
-def _loaded(data: TokenDataset, model: str, device: str, dtype: str) -> Transcoder:
-    transcoder = load_transcoder(model, device, dtype=dtype)
+def _loaded(data: TokenDataset, model: str | None, device: str, dtype: str) -> Transcoder:
+    transcoder = load_transcoder(model, device, lambda: (str(data.folder), data.model.fingerprint), dtype=dtype)
     data.check_model(transcoder.codec, transcoder.name)
     return transcoder
 

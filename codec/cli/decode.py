@@ -15,6 +15,9 @@ from codec.cli.console import STREAM, working
 from codec.errors import CodecError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from codec.cli.models import Made
     from codec.transcoding import Transcoder
 
 
@@ -22,7 +25,7 @@ def decode(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Token file (.svq), folder, token dataset, or - for stdin.")
     ],
-    model: console.Model,
+    model: console.Model = None,
     output: console.Output = None,
     device: console.Device = "auto",
     jobs: console.Jobs = 1,
@@ -37,12 +40,15 @@ def decode(
 ) -> None:
     """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg.
 
+    Without -o, x.svq becomes x.decoded.wav beside it, which is never the recording that was encoded.
+
     A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav. A
     token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file.
     """
     from codec import audio
-    from codec.cli.batch import Together, load_transcoder, run_batch
+    from codec.cli.batch import Together, run_batch
     from codec.cli.dataset import decode_dataset
+    from codec.cli.models import load_transcoder, maker_of
     from codec.folders import plan_decoding
     from codec.tokenstore.index import is_token_dataset
     from codec.transcoding import check_tokens
@@ -57,11 +63,11 @@ def decode(
         return
     if id_ is not None:
         raise CodecError(f"{source}: --id names a recording of a token dataset, and this is none; leave --id out")
-    target = console.output_of(source, output)
+    target = console.output_of(source, output, ".decoded.wav")
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
         plan = plan_decoding(source, target)
-        transcoder = load_transcoder(model, device, dtype=dtype, compile=compile_)
+        transcoder = load_transcoder(model, device, maker_of(plan.tasks), dtype=dtype, compile=compile_)
         together = (
             Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
             if batch
@@ -76,29 +82,34 @@ def decode(
         console.check_output(target, force)
     if source != STREAM:
         check_tokens(source, partial=partial)
-    _decode_one(load_transcoder(model, device, dtype=dtype, compile=compile_), source, target, partial)
+    load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_)
+    if model is not None:  # needs not wait for what a pipe brings
+        transcoder = load()
+        _decode_one(lambda _: transcoder, source, target, partial)
+    else:
+        _decode_one(load, source, target, partial)
 
 
-def _decode_one(transcoder: Transcoder, source: Path, target: Path, partial: bool) -> None:
+def _decode_one(load: Callable[[Made], Transcoder], source: Path, target: Path, partial: bool) -> None:
     from codec.audio.blocks import writing
     from codec.audio.wave_stream import WaveStream
     from codec.bitstream import TokenReader, reading_tokens
     from codec.files import standard_input, standard_output
 
-    rate = transcoder.codec.sample_rate
-    started = time.perf_counter()
     with (
-        working(f"decoding {source}"),
         nullcontext(TokenReader(standard_input(), "standard input"))
         if source == STREAM
         else reading_tokens(source) as reader,
     ):
+        transcoder = load(lambda: (reader.name, reader.header.fingerprint))
+        rate = transcoder.codec.sample_rate
+        started = time.perf_counter()
         if target == STREAM:
-            with standard_output("redirect it, or give -o OUT.wav") as file:
+            with working(f"decoding {source}"), standard_output("redirect it, or give -o OUT.wav") as file:
                 stream = WaveStream(file, "standard output", rate, reader.num_samples)
                 facts = transcoder.decode(reader, stream.write, partial=partial)
                 stream.finish()
         else:
-            with writing(target, rate) as writer:
+            with working(f"decoding {source}"), writing(target, rate) as writer:
                 facts = transcoder.decode(reader, writer.write, partial=partial)
     console.report(target, console.summary(target, *facts, elapsed_s=time.perf_counter() - started))

@@ -19,7 +19,7 @@ def encode(
     source: Annotated[
         Path, typer.Argument(metavar="IN", help="Audio (wav, flac, ogg, mp3), a folder, or - for stdin.")
     ],
-    model: console.Model,
+    model: console.Model = None,
     output: console.Output = None,
     device: console.Device = "auto",
     jobs: console.Jobs = 1,
@@ -28,14 +28,17 @@ def encode(
 ) -> None:
     """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled.
 
+    Without -o, x.wav becomes x.svq beside it.
+
     A folder becomes a mirrored one: IN/x/a.wav is encoded into OUT/x/a.wav.svq.
     """
     from codec import audio
     from codec.bitstream import SUFFIX
-    from codec.cli.batch import Together, load_transcoder, run_batch
+    from codec.cli.batch import Together, run_batch
+    from codec.cli.models import load_transcoder
     from codec.folders import plan_encoding
 
-    target = console.output_of(source, output)
+    target = console.output_of(source, output, SUFFIX)
     # What is wrong with the names shows before the model is loaded.
     if source.is_dir():
         plan = plan_encoding(source, target)

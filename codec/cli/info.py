@@ -1,4 +1,4 @@
-"""``codec info``: facts about a token file, a model folder or an audio file."""
+"""``codec info``: facts about a token file, a model or an audio file."""
 
 from __future__ import annotations
 
@@ -7,12 +7,20 @@ from typing import Annotated
 
 import typer
 
+from codec import bundled
 from codec.errors import CodecError
 
 
-def info(path: Annotated[Path, typer.Argument(metavar="PATH", help="Token file, model folder or audio file.")]) -> None:
-    """Print what a token file (.svq), a model folder or an audio file holds."""
-    if path.is_dir():
+def info(
+    path: Annotated[
+        Path | None, typer.Argument(metavar="PATH", help="Token file, model folder, model that ships, or audio file.")
+    ] = None,
+) -> None:
+    """Print what a token file (.svq), a model or an audio file holds; without PATH, which models ship."""
+    if path is None:
+        for model in bundled.bundled_models().values():
+            typer.echo(f"{model.name}: {model.description}")
+    elif path.is_dir() or (not path.exists() and str(path) in bundled.bundled_models()):
         _model(path)
     elif is_token_file(path):
         _token_file(path)
@@ -39,8 +47,9 @@ def _token_file(path: Path) -> None:
     recording = read_tokens(path)
     header = recording.header
     size = path.stat().st_size
+    names = [model.name for model in bundled.bundled_models().values() if model.fingerprint == header.fingerprint]
     facts = {
-        "model": header.fingerprint,
+        "model": header.fingerprint + "".join(f" ({name})" for name in names),
         "sample rate": f"{header.sample_rate} Hz",
         "frame rate": f"{header.frame_rate:g} tokens/s (hop {header.hop_length})",
         "codebook": f"{header.codebook_size} codes, {header.bits_per_token} bits a token",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from codec.cli import console
-from codec.cli.console import STREAM, working
+from codec.cli.console import STREAM
 from codec.cli.info import is_token_file
 from codec.errors import CodecError
 
@@ -37,7 +37,7 @@ def tokens(
         list[Path],
         typer.Argument(metavar="FILE...", help="Audio, .svq files, token datasets or shards; - is a .svq on stdin."),
     ],
-    model: Annotated[str | None, typer.Option("--model", metavar="DIR", help="For audio: what encodes it.")] = None,
+    model: console.Model = None,
     device: console.Device = "auto",
     form: Annotated[
         Form,
@@ -60,8 +60,6 @@ def tokens(
         elif path == STREAM or is_token_file(path):
             recordings = _of_token_file(path)
         else:
-            if model is None:
-                raise CodecError(f"{path}: audio is encoded first; give a model for that with --model")
             encoder = encoder or _AudioEncoder(model, device)
             recordings = encoder.recordings(path)
         for recording in recordings:
@@ -75,28 +73,19 @@ def _as_text(recording: _Recording, form: Form) -> str:
 
 
 class _AudioEncoder:
-    def __init__(self, model: str, device: str) -> None:
-        from codec import Codec
+    def __init__(self, model: str | None, device: str) -> None:
+        from codec.cli.models import load_model
 
-        with working(f"loading {model}"):
-            self._codec = Codec.from_pretrained(model, device)
+        self._codec, _ = load_model(model, device)
         self._fingerprint = self._codec.fingerprint
 
     def recordings(self, path: Path) -> Iterator[_Recording]:
         from codec.audio.blocks import reading
         from codec.streaming import encode_chunks
 
-        num_samples = 0
         with reading(path, self._codec.sample_rate) as reader:
-
-            def counted() -> Iterator[Any]:
-                nonlocal num_samples
-                for block in reader.blocks():
-                    num_samples += len(block)
-                    yield block
-
-            found = [token for part in encode_chunks(self._codec, counted()) for token in part.tolist()]
-        facts = {"id": str(path), "num_samples": num_samples, "num_tokens": len(found), "model": self._fingerprint}
+            found = [token for part in encode_chunks(self._codec, reader.blocks()) for token in part.tolist()]
+        facts = {"id": str(path), "num_samples": reader.num_given, "num_tokens": len(found), "model": self._fingerprint}
         yield _Recording(found, facts)
 
 

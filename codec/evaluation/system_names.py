@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from codec.bundled import bundled_models
 from codec.errors import CodecError
 from codec.evaluation.neural_peers import DAC, EnCodec, Mimi
 from codec.evaluation.peers import Codec2, Opus, Speex
@@ -74,9 +75,9 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
 WHOLE = ("dac", "mimi")  # may stand without a colon: with all codebooks
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
-    "systems are a model folder, model:NAME, a published SimVQ or WavTokenizer checkpoint, ground-truth, files:DIR, "
-    "resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality), encodec:6 (kbit/s), "
-    "dac:9 and mimi:8 (codebooks)"
+    "systems are a model folder or a shipped model, model:NAME, a published SimVQ or WavTokenizer checkpoint, "
+    "ground-truth, files:DIR, resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality), "
+    "encodec:6 (kbit/s), dac:9 and mimi:8 (codebooks)"
 )
 
 
@@ -93,8 +94,8 @@ def build_system(spec: str, options: SystemOptions) -> System:
     if head in WITH_ARGUMENT and (colon or head in WHOLE):
         return WITH_ARGUMENT[head](argument, spec, options)
     path = Path(spec)
-    if path.is_dir():
-        return _model(path, options)
+    if path.is_dir() or (not path.exists() and spec in bundled_models()):
+        return _model(spec, options)
     if path.is_file():
         return ModelSystem.from_checkpoint(path, options.device, whole_frames=options.protocol.is_published)
     known = [GROUND_TRUTH, *(f"{name}:" for name in WITH_ARGUMENT)]

@@ -124,8 +124,16 @@ def test_a_terminal_gets_no_bytes(
     assert "standard output is a terminal; redirect it, or give -o OUT.svq" in outcome.err
 
 
-def test_no_output_for_a_file(cli, stereo_path: Path) -> None:
-    cli("encode", stereo_path, "--model", "any").must_be_mistake(str(stereo_path), "nowhere to write", "-o")
+def test_the_default_output_of_a_file_is_beside_it_and_never_replaces_anything(
+    cli, stereo_path: Path, tiny_model_dir: Path
+) -> None:
+    before = stereo_path.read_bytes()
+    tokens, audio = stereo_path.with_suffix(".svq"), stereo_path.with_suffix(".decoded.wav")
+    assert cli("encode", stereo_path, "--model", tiny_model_dir).out.startswith(f"{tokens}: ")
+    assert cli("decode", tokens, "--model", tiny_model_dir).out.startswith(f"{audio}: ")
+    assert soundfile.info(audio).frames == 48_000 and stereo_path.read_bytes() == before
+    cli("encode", stereo_path, "--model", tiny_model_dir).must_be_mistake(str(tokens), "exists already")
+    cli("decode", tokens, "--model", tiny_model_dir).must_be_mistake(str(audio), "exists already")
 
 
 # -- a reader that goes away ------------------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def test_a_token_file_comes_through_a_pipe(
 
 
 def test_mistakes(cli, recording: Path, token_file: Path, dataset: Path, tmp_path: Path) -> None:
-    cli("tokens", recording).must_be_mistake("a b.wav", "--model")
+    cli("tokens", recording, "--model", "none").must_be_mistake("none: no such model folder")
     cli("tokens", dataset, "--id", "z").must_be_mistake("no recording with the id 'z'")
     for path in (recording, token_file, "-"):
         done = cli("tokens", dataset, path, "--id", "x", "--model", tmp_path / "none")
