@@ -33,8 +33,8 @@ from codec.quantizers import REGISTRY
 
 VALUES = {  # key -> heading, digits, whether less is better (None: neither)
     "distortion": ("squared error", 4, True),
-    "pesq": ("PESQ-WB", 3, False),
     "stoi": ("STOI", 3, False),
+    "pesq": ("PESQ-WB", 3, False),  # not first: after minutes of training it hardly tells systems apart
     "mel": ("log-mel", 3, True),
     "codes_used": ("codes used", 0, None),
     "perplexity": ("perplexity", 0, None),
