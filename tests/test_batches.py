@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from tiny import CORPUS, TINY
@@ -20,12 +22,19 @@ def recordings() -> list[Tensor]:
     return [load(path, 24_000)[: 1 + 187 * number] for number, path in enumerate(paths)]
 
 
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("size", [5, 64])
-def test_64_recordings_together_are_what_they_are_alone(recordings: list[Tensor], causal: bool, size: int) -> None:
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        *itertools.product([{"causal": True}, {"causal": False}], [5, 64]),
+        ({"stem_stride": 8, "strides": (5, 4, 2)}, 5),
+    ],
+)
+def test_64_recordings_together_are_what_they_are_alone(
+    recordings: list[Tensor], changes: dict[str, object], size: int
+) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        encoder = TINY.encoder.model_copy(update={"causal": causal})
+        encoder = TINY.encoder.model_copy(update=changes)
         codec = Codec(ModelConfig(**{**dict(TINY), "encoder": encoder})).eval()
     used = set()
     for start in range(0, 64, size):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
@@ -26,6 +27,8 @@ class EncoderConfig(Settings):
 
     channels: Positive = 32  # after the first convolution; doubled at every stride
     strides: Annotated[tuple[Positive, ...], Field(min_length=1)] = (2, 4, 5, 8)  # in the order they are applied
+    # Of the first convolution. The layers at full rate are most of a CPU's step; a stem that strides leaves them out.
+    stem_stride: Positive = 1
     kernel_size: Positive = 7
     residual_kernel_size: Positive = 3
     residual_layers: NonNegative = 1
@@ -83,23 +86,21 @@ class ModelConfig(Settings):
     @property
     def hop_length(self) -> int:
         """Samples a token stands for."""
-        hop = 1
-        for stride in self.encoder.strides:
-            hop *= stride
-        return hop
+        return math.prod((self.encoder.stem_stride, *self.encoder.strides))
 
     @classmethod
     def complete(cls, data: dict[str, Any]) -> dict[str, Any]:
         """The inverse STFT's window follows from the strides."""
-        return follow_hop(data, EncoderConfig().strides)
+        defaults = EncoderConfig()
+        return follow_hop(data, defaults.strides, defaults.stem_stride)
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         n_fft, hop = self.decoder.n_fft, self.hop_length
         if n_fft % hop or (n_fft - hop) % 2 or n_fft == hop:  # windows that do not overlap are 0 where they meet
             raise ValueError(
-                f"decoder.n_fft={n_fft} must be a multiple of the hop {hop} (the product of encoder.strides), at least "
-                f"twice it, and differ from it by an even number; try {4 * hop}"
+                f"decoder.n_fft={n_fft} must be a multiple of the hop {hop} (the product of encoder.strides and "
+                f"stem_stride), at least twice it, and differ from it by an even number; try {4 * hop}"
             )
         if self.decoder.dim % self.decoder.group_norm_groups or self.decoder.dim == self.decoder.group_norm_groups:
             # With one channel a group, a single frame would have nothing to normalise over.

@@ -13,15 +13,15 @@ PUBLISHED_RATE = 24_000  # Hz
 WINDOW_HOPS = 4  # the inverse STFT's window, in hops, as published: 1280 samples over 320
 
 
-def follow_hop(model: dict[str, Any], default_strides: tuple[int, ...]) -> dict[str, Any]:
+def follow_hop(model: dict[str, Any], default_strides: tuple[int, ...], default_stem: int) -> dict[str, Any]:
     """Plain model settings with ``decoder.n_fft`` of four hops, if they do not say it."""
     encoder, decoder = model.get("encoder", {}), model.get("decoder", {})
     if not (isinstance(encoder, dict) and isinstance(decoder, dict)) or "n_fft" in decoder:
         return model
-    strides = encoder.get("strides", default_strides)
-    if not (isinstance(strides, list | tuple) and all(type(stride) is int and stride > 0 for stride in strides)):
+    strides, stem = encoder.get("strides", default_strides), encoder.get("stem_stride", default_stem)
+    if not isinstance(strides, list | tuple) or not all(type(s) is int and s > 0 for s in (stem, *strides)):
         return model  # checking the settings says what is wrong
-    return {**model, "decoder": {**decoder, "n_fft": WINDOW_HOPS * math.prod(strides)}}
+    return {**model, "decoder": {**decoder, "n_fft": WINDOW_HOPS * stem * math.prod(strides)}}
 
 
 def follow_rate(run: dict[str, Any], published: dict[str, dict[str, Any]]) -> dict[str, Any]:

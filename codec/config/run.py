@@ -49,6 +49,8 @@ class LossConfig(Settings):
     """Weights of the training objective; 0 computes a term for the log only. Defaults as published."""
 
     mel: NonNegativeFloat = 45.0
+    # The mel spectrograms under a power law (loudness) instead of the logarithm: silence counts little. Not published.
+    loudness: NonNegativeFloat = 0.0
     commitment: NonNegativeFloat = 1000.0
     adversarial_period: NonNegativeFloat = 1.0
     adversarial_resolution: NonNegativeFloat = 1.0

@@ -61,9 +61,9 @@ class PreparedEncoder:
 
     def __init__(self, encoder: SEANetEncoder) -> None:
         assert self.takes(encoder)
-        self.hop_length = 1
         self.stages = []
         self.stem = _fold(encoder.stem)
+        self.hop_length = self.stem.stride
         for stage in encoder.stages:
             assert isinstance(stage, Stage)
             units = [_fold_unit(unit) for unit in stage.units if isinstance(unit, ResidualUnit)]
@@ -107,7 +107,8 @@ class PreparedEncoder:
     def _front(self, x: Tensor, held: list[Tensor | None], *, last: bool) -> Tensor:
         """Everything before the LSTM, of one piece: (B, n, 1) -> (B, n / hop, C). ``held``: ends of the last piece."""
         place = 0
-        windows = _joined(x, held, place, self.stem, last=last).squeeze(-1).unfold(1, self.stem.kernel.shape[-1], 1)
+        joined = _joined(x, held, place, self.stem, last=last).squeeze(-1)
+        windows = joined.unfold(1, self.stem.kernel.shape[-1], self.stem.stride)
         x = F.linear(windows, self.stem.kernel[:, 0, 0], self.stem.bias)
         for stage in self.stages:
             for unit in stage.units:

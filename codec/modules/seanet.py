@@ -144,7 +144,7 @@ class EncoderState:
 
 
 class SEANetEncoder(nn.Module):
-    """(B, 1, T) -> (B, latent_dim, ceil(T / hop)), hop being the product of the strides.
+    """(B, 1, T) -> (B, latent_dim, ceil(T / hop)), hop being the product of all strides.
 
     Zero right-padding by whole hops leaves the earlier frames bit-identical when causal. Left reflect padding lets the
     first frames see up to about 0.1 s ahead (reference sizes: 2,239 samples).
@@ -153,7 +153,8 @@ class SEANetEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         channels = config.channels
-        self.stem = Conv1d(1, channels, config.kernel_size, causal=config.causal)
+        kernel_size = max(config.kernel_size, 2 * config.stem_stride)  # twice the stride, as of the other strided layers
+        self.stem = Conv1d(1, channels, kernel_size, config.stem_stride, causal=config.causal)
         stages = []
         for stride in config.strides:
             stages.append(Stage(channels, stride, config))
@@ -180,6 +181,8 @@ class SEANetEncoder(nn.Module):
                 those behind mean nothing. None: all.
         """
         x = self.stem(audio, lengths)
+        if lengths is not None:
+            lengths = -(-lengths // self.stem.stride)
         for stage in self.stages:
             assert isinstance(stage, Stage)
             x = stage(x, lengths)

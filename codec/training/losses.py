@@ -13,6 +13,8 @@ from codec.config import LossConfig
 from codec.training.discriminators import Features
 
 LOG_FLOOR = 1e-7
+LOUDNESS_POWER = 0.3  # of magnitudes, between the logarithm and the 0.6 of Stevens' law of loudness
+LOUDNESS_FLOOR = 1e-3  # magnitude below which the slope of the power law ends
 
 Judged = Mapping[str, list[Features]]  # family -> members -> feature maps
 
@@ -34,13 +36,25 @@ class MelLoss(nn.Module):
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """(B, 1, T) twice -> ()."""
-        terms = []
+        return self.terms(fake, real, loudness=False)["mel"]
+
+    def terms(self, fake: Tensor, real: Tensor, *, loudness: bool) -> dict[str, Tensor]:
+        """(B, 1, T) twice -> ``mel`` and, where asked for, ``loudness``, () each.
+
+        Loudness is the same spectrograms under a power law instead of the logarithm, relative to the mean of the real
+        ones: what is loud counts more than silence and noise far below it, about as much as it does to the ear.
+        """
+        distances: dict[str, list[Tensor]] = {"mel": [], "loudness": []}
         with torch.autocast(fake.device.type, enabled=False):
             for spectrogram in self.spectrograms:
                 # One transform of both signals: half the launches.
-                log_mel = spectrogram(torch.stack([fake.float(), real.float()])).clamp(min=LOG_FLOOR).log()
-                terms.append(F.l1_loss(log_mel[0], log_mel[1]))
-        return torch.stack(terms).mean()
+                mel = spectrogram(torch.stack([fake.float(), real.float()]))
+                log_mel = mel.clamp(min=LOG_FLOOR).log()
+                distances["mel"].append(F.l1_loss(log_mel[0], log_mel[1]))
+                if loudness:
+                    sones = (mel + LOUDNESS_FLOOR).pow(LOUDNESS_POWER)
+                    distances["loudness"].append(F.l1_loss(sones[0], sones[1]) / sones[1].mean())
+        return {name: torch.stack(values).mean() for name, values in distances.items() if values}
 
 
 def generator_terms(fake: Judged, real: Judged) -> dict[str, Tensor]:

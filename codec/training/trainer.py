@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
-from codec.pretrained import WEIGHTS_FILE, find_model, load_weights, read_weights
+from codec.pretrained import find_model, load_weights, read_model_weights
 from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint, save_model
 from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
@@ -66,8 +66,8 @@ class Trainer:
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
         # What is resumed has its weights from the checkpoint, and the first model may be gone by then.
         if config.init_from is not None and not (resume and find_checkpoints(self.run)):
-            weights = find_model(config.init_from) / WEIGHTS_FILE
-            load_weights(codec, read_weights(weights), f"init_from={config.init_from}")
+            weights = read_model_weights(find_model(config.init_from))
+            load_weights(codec, weights, f"init_from={config.init_from}")
         if settings.accumulate > 1 and codec.quantizer.self_moving():
             raise CodecError(
                 f"training.accumulate={settings.accumulate}: model.quantizer.name={config.model.quantizer.name} as set "
@@ -137,7 +137,7 @@ class Trainer:
                     stack.enter_context(self.accelerator.no_sync(self.discriminators))
                 output: CodecOutput = self.codec(real, bypass_quantizer=bypass)
                 terms = {
-                    "mel": self.mel(output.audio, real),
+                    **self.mel.terms(output.audio, real, loudness=losses.loudness > 0),
                     "commitment": output.quantizer.loss / self.latent_variance,
                 }
                 loss = weighted_sum(terms, losses)

@@ -34,7 +34,14 @@ def test_encoder(tiny_codec: Codec, speech: Tensor, samples: int, rows: int) -> 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "changes", [{"lstm_layers": 0}, {"unit_norm": True}, {"residual_layers": 0}, {"residual_layers": 2}]
+    "changes",
+    [
+        {"lstm_layers": 0},
+        {"unit_norm": True},
+        {"residual_layers": 0},
+        {"residual_layers": 2},
+        {"stem_stride": 8, "strides": [5, 4, 2]},
+    ],
 )
 def test_encoder_settings(tiny_codec: Codec, speech: Tensor, changes: dict[str, object]) -> None:
     settings = tiny_codec.config.model_dump(mode="json")

@@ -88,6 +88,22 @@ def test_mel_loss_is_zero_on_itself_and_log_two_on_half() -> None:
     torch.testing.assert_close(MelLoss(24_000, several)(audio / 2, audio), torch.tensor(2.0).log(), atol=1e-3, rtol=0)
 
 
+def test_loudness_hears_what_is_loud() -> None:
+    mel = MelLoss(24_000, LossConfig())
+    torch.manual_seed(0)
+    loud, faint = torch.randn(1, 1, 12_000), 1e-3 * torch.randn(1, 1, 12_000)
+    whole = torch.cat([loud, faint], dim=-1)
+    # Half the frames are 6 dB too low: to the logarithm it is all one which.
+    off_loud = mel.terms(torch.cat([loud / 2, faint], dim=-1), whole, loudness=True)
+    off_faint = mel.terms(torch.cat([loud, faint / 2], dim=-1), whole, loudness=True)
+    torch.testing.assert_close(off_loud["mel"], off_faint["mel"], rtol=0.1, atol=0)
+    assert off_loud["loudness"] > 4 * off_faint["loudness"] > 0
+    for scaled in (mel.terms(loud / 2, loud, loudness=True), mel.terms(50 * loud, 100 * loud, loudness=True)):
+        torch.testing.assert_close(scaled["loudness"], torch.tensor(1 - 0.5**0.3), rtol=0.01, atol=0)  # of any level
+    assert mel.terms(whole, whole, loudness=True)["loudness"] < 1e-6
+    assert mel.terms(whole, whole, loudness=False).keys() == {"mel"}
+
+
 def test_mel_loss_is_float32_inside_autocast() -> None:
     mel = MelLoss(24_000, LossConfig())
     one, other = torch.randn(2, 1, 1, 12_000)
