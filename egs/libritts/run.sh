@@ -5,7 +5,7 @@
 #   egs/libritts/run.sh --corpus /data/LibriTTS --config better/simvq_4k --stage 5
 #   egs/libritts/run.sh --corpus /data/LibriTTS --stage 5 --stop-stage 5 -- --multi_gpu --num_processes 8
 #
-# Stages: 1 download, 2 verify, 3 extract, 4 manifests, 5 training, 6 scores, 7 table.
+# Stages: 1 download, 2 verify, 3 extract, 4 manifests, 5 training, 6 scores of test-clean and test-other, 7 tables.
 # What follows -- goes to accelerate launch. A stage that is done does nothing twice; training goes on where it was.
 set -euo pipefail
 
@@ -47,12 +47,11 @@ done
 if ((stage <= 5 && 5 <= stop_stage)); then
   accelerate launch "$@" recipes/train.py --config "$settings" --resume
 fi
-for split in test-clean test-other; do
-  if ((stage <= 6 && 6 <= stop_stage)); then
-    accelerate launch "$@" recipes/evaluate.py --model "$run/best" --manifest "exp/libritts/data/$split.jsonl" \
-      -o "$run/scores/$split"
-  fi
-  if ((stage <= 7 && 7 <= stop_stage)); then
-    cat "$run/scores/$split/summary.md"
-  fi
-done
+if ((stage <= 6 && 6 <= stop_stage)); then
+  accelerate launch "$@" recipes/evaluate.py --model "$run/best" --test-set test-clean,test-other -o "$run/scores"
+fi
+if ((stage <= 7 && 7 <= stop_stage)); then
+  for split in test-clean test-other; do  # with the paper's rows
+    codec report "$run/scores/$split" -o "$run/report/$split"
+  done
+fi
