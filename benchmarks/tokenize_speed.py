@@ -45,7 +45,7 @@ def measure(
     from codec.devices import on_cpu
     from codec.files import write_text
     from codec.manifest import read_manifest
-    from codec.tokenstore.console import default_batch_s
+    from codec.tokenstore.encoding import default_batch_s
     from codec.tokenstore.tokenizing import Options, tokenize
 
     state = PartialState(cpu=on_cpu())

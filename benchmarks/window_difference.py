@@ -19,9 +19,9 @@ import typer
 from torch import Tensor
 
 from codec import Codec, CodecError, audio, preset
+from codec.audio import AUDIO_SUFFIXES
 from codec.cli import run
 from codec.config import ModelConfig
-from codec.corpora.folder import AUDIO_SUFFIXES
 from codec.evaluation.mel import LogMelDistance
 from codec.streaming import Windows, decode_chunks
 
@@ -82,15 +82,21 @@ def untrained(name: str) -> Codec:
 def joined(folder: Path, sample_rate: int, seconds: float) -> Tensor:
     """Recordings one after another, (T,)."""
     clips, missing = [], round(seconds * sample_rate)
-    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES):
+    for path in recordings_below(folder):
         clip, rate = audio.read(path)
         clips.append(audio.resample(audio.to_mono(clip), rate, sample_rate)[:missing])
         missing -= len(clips[-1])
         if not missing:
             break
-    if not clips:
-        raise CodecError(f"{folder}: no recordings below it ({', '.join(AUDIO_SUFFIXES)}); give a folder of speech")
     return torch.cat(clips)
+
+
+def recordings_below(folder: Path) -> list[Path]:
+    """Audio files, in the order of their names."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise CodecError(f"{folder}: no recordings below it ({', '.join(AUDIO_SUFFIXES)}); give a folder of speech")
+    return paths
 
 
 def _relative_error_db(reference: Tensor, other: Tensor, sample_rate: int) -> tuple[float, float]:

@@ -1,13 +1,14 @@
-"""Writing so that nothing is ever half-written."""
+"""Writing so that nothing is ever half-written, and reading back what was written."""
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from codec.errors import CodecError
 
@@ -60,6 +61,27 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a whole text file at once or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: str | Path, advice: str) -> dict[str, Any]:
+    """Read a file of one JSON object.
+
+    Args:
+        path: the file.
+        advice: what to do where it cannot be had; errors end in it.
+
+    Raises:
+        CodecError: it cannot be read, or is something else.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CodecError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
+    except ValueError:
+        raise CodecError(f"{path}: not JSON; {advice}") from None
+    if not isinstance(content, dict):
+        raise CodecError(f"{path}: not a JSON object; {advice}")
+    return content
 
 
 def standard_input() -> BinaryIO:

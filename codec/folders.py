@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from codec.audio import AUDIO_SUFFIXES
 from codec.bitstream import SUFFIX
 from codec.errors import CodecError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 LOSSLESS = (".wav", ".flac")  # what decoded audio is written as; nothing is gained by a second lossy coding
 
 

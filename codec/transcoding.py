@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
+from threading import Event
 from typing import BinaryIO, NamedTuple, ParamSpec, TypeVar
 
 import torch
@@ -38,6 +39,10 @@ class Transcoded(NamedTuple):
 Outcome = Transcoded | CodecError  # of one file among others
 
 
+class Stopped(Exception):  # noqa: N818 - no error
+    """The end of a file's work that :meth:`Transcoder.stop` asked for."""
+
+
 class Transcoder:
     """A codec for files. It asks for the model's fingerprint once, which reads all weights."""
 
@@ -45,6 +50,16 @@ class Transcoder:
         """``name``: what errors call the model."""
         self.codec, self.name, self.windows = codec, name, windows
         self.fingerprint = codec.fingerprint
+        self._stopped = Event()
+
+    def stop(self) -> None:
+        """End what other threads have in work at its next piece, with :class:`Stopped`; files of it are not written."""
+        self._stopped.set()
+
+    def check_stopped(self) -> None:
+        """Raises :class:`Stopped` after :meth:`stop`."""
+        if self._stopped.is_set():
+            raise Stopped
 
     # -- encoding -----------------------------------------------------------------------------------------------------
 
@@ -62,18 +77,11 @@ class Transcoder:
         codec = self.codec
         header = Header(self.fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, reader.num_samples)
         writer = TokenWriter(file, header)
-        num_samples = 0
-
-        def counted() -> Iterator[Tensor]:
-            nonlocal num_samples
-            for block in reader.blocks():
-                num_samples += len(block)
-                yield block
-
-        for tokens in encode_chunks(codec, counted()):
+        for tokens in encode_chunks(codec, reader.blocks()):
+            self.check_stopped()
             writer.write(tokens.cpu().numpy())
-        writer.finish(num_samples)
-        return Transcoded(num_samples / codec.sample_rate, writer.num_frames, writer.num_bytes)
+        writer.finish(reader.num_given)
+        return Transcoded(reader.num_given / codec.sample_rate, writer.num_frames, writer.num_bytes)
 
     def encode_files(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Encode whole recordings together; each file is what :meth:`encode_file` makes of it.
@@ -187,6 +195,7 @@ class Transcoder:
             )
         num_samples = 0
         for audio in self._audio(reader, partial):
+            self.check_stopped()
             write(audio)
             num_samples += len(audio)
         condition = reader.condition

@@ -39,7 +39,8 @@ def main(
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from codec.manifest import read_manifest
-    from codec.tarshards.writing import OPUS_RATES, Options, write_shards
+    from codec.tarshards.encoding import OPUS_RATES
+    from codec.tarshards.writing import Options, write_shards
 
     utterances = [utterance for path in manifest for utterance in read_manifest(path)]
     # Said once, below. Not once for every file.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 if __name__ == "__main__":
     from codec.cli import run
-    from codec.tokenstore.console import app
+    from codec.cli.tokenize import app
 
     run(app)
 else:

@@ -7,11 +7,12 @@ block through :mod:`codec.audio.blocks`.
 
 from __future__ import annotations
 
-from codec.audio.blocks import WRITABLE, output_format, to_mono
+from codec.audio.blocks import AUDIO_SUFFIXES, WRITABLE, output_format, to_mono
 from codec.audio.files import AudioInfo, info, load, read, write
 from codec.audio.resampling import resample, resample_sharply
 
 __all__ = [
+    "AUDIO_SUFFIXES",
     "WRITABLE",
     "AudioInfo",
     "info",

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from codec.audio.resampling import Resampler, resampled_length
+from codec.audio.wave_header import warn_if_cut_short
 from codec.errors import CodecError
 from codec.files import replacing, standard_input
 
 logger = logging.getLogger(__name__)
 
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what is looked for in folders and archives
 # What is written for a suffix: libsndfile's names of container and coding.
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
@@ -38,13 +40,8 @@ class AudioReader:
         self.native_rate = file.samplerate  # Hz, of the file
         self._resampler = Resampler(file.samplerate, sample_rate)
         self.num_samples = resampled_length(file.frames, file.samplerate, sample_rate) if counted else None
-        changes = []
-        if file.channels > 1:
-            changes.append(f"down-mixed {file.channels} channels to mono")
-        if file.samplerate != sample_rate:
-            changes.append(f"resampled {file.samplerate} Hz to {sample_rate} Hz")
-        if changes:
-            logger.info("%s: %s", name, ", ".join(changes))
+        self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
+        say_changes(name, file.channels, file.samplerate, sample_rate)
 
     def blocks(self) -> Iterator[Tensor]:
         """The recording from start to end, (T,) float32 each; together what :func:`codec.audio.load` gives.
@@ -58,14 +55,18 @@ class AudioReader:
             if not finite.all():
                 raise not_finite(self._name, position + int(finite.argmin()))
             position += len(samples)
-            yield self._resampler.push(to_mono(torch.from_numpy(samples.T)))
+            yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
         if self._counted and position < self._file.frames:
             raise CodecError(
                 f"{self._name}: ends after {position} of {self._file.frames} samples; the file is damaged, get it again"
             )
         if not position:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
-        yield self._resampler.finish()
+        yield self._given(self._resampler.finish())
+
+    def _given(self, block: Tensor) -> Tensor:
+        self.num_given += len(block)
+        return block
 
     def _read(self) -> np.ndarray:
         """(T, C)."""
@@ -82,11 +83,14 @@ class AudioReader:
 def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     """Open a file, to be read as mono at ``sample_rate`` Hz; what has to be changed for that is logged.
 
+    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+
     Raises:
         CodecError: no such file, a folder, no audio, no samples, or a rate that cannot be resampled.
     """
     path = Path(path)
     with opened(path) as file:
+        warn_if_cut_short(path)
         yield AudioReader(file, str(path), sample_rate)
 
 
@@ -205,6 +209,17 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
 def to_mono(audio: Tensor) -> Tensor:
     """Mean of the channels, (C, T) -> (T,)."""
     return audio.mean(dim=0)
+
+
+def say_changes(name: str, channels: int, from_rate: int, to_rate: int) -> None:
+    """Log what a recording needs to become mono at ``to_rate`` Hz; the record has it as ``changes`` too."""
+    changes = []
+    if channels > 1:
+        changes.append(f"down-mixed {channels} channels to mono")
+    if from_rate != to_rate:
+        changes.append(f"resampled {from_rate} Hz to {to_rate} Hz")
+    if changes:
+        logger.info("%s: %s", name, ", ".join(changes), extra={"changes": ", ".join(changes)})
 
 
 def as_finite(audio: Tensor, name: str) -> Tensor:

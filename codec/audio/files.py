@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +10,10 @@ import soundfile
 import torch
 from torch import Tensor
 
-from codec.audio.blocks import not_finite, opened, output_format, reason_of, to_mono, writing
+from codec.audio.blocks import not_finite, opened, output_format, reason_of, say_changes, to_mono, writing
 from codec.audio.resampling import resample
+from codec.audio.wave_header import warn_if_cut_short
 from codec.errors import CodecError
-
-logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 20  # samples decoded at once: memory follows what a file holds, not what its header claims
 _VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
@@ -89,17 +87,14 @@ def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_sampl
 def load(path: str | Path, sample_rate: int) -> Tensor:
     """Read a whole file as mono (T,) float32 at ``sample_rate`` Hz; what had to be changed is logged.
 
+    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+
     Raises:
         CodecError: what :func:`read` and :func:`resample` raise.
     """
     audio, rate = read(path)
-    changes = []
-    if audio.shape[0] > 1:
-        changes.append(f"down-mixed {audio.shape[0]} channels to mono")
-    if rate != sample_rate:
-        changes.append(f"resampled {rate} Hz to {sample_rate} Hz")
-    if changes:
-        logger.info("%s: %s", path, ", ".join(changes))
+    warn_if_cut_short(Path(path))
+    say_changes(str(path), audio.shape[0], rate, sample_rate)
     return resample(to_mono(audio), rate, sample_rate)
 
 

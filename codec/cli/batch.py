@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -32,16 +35,25 @@ class Together(NamedTuple):
 
 
 def run_batch(
-    plan: Plan, output: Path, work: Work, *, jobs: int, force: bool, together: Together | None = None
+    plan: Plan,
+    output: Path,
+    work: Work,
+    stop: Callable[[], None],
+    *,
+    jobs: int,
+    force: bool,
+    together: Together | None = None,
 ) -> None:
     """Do every task of a plan, and print a summary on stdout. What fails is reported on stderr.
 
-    Outputs that are there already are kept, unless ``force``.
+    Outputs that are there already are kept, unless ``force``. That recordings are mixed down or resampled is said once
+    for all that need the same.
 
     Args:
         plan: what to do.
         output: the folder, for the summary.
         work: does one task.
+        stop: ends what is in work in other threads, after Ctrl-C.
         jobs: tasks, or groups of them, at a time.
         force: replace what is there.
         together: does a group of tasks. None: each task is done by itself.
@@ -57,8 +69,8 @@ def run_batch(
     if together:
         groups = by_length(tasks, together.durations_s(tasks), together.batch_s)
     failed, done = len(plan.unreadable), []
-    with _bar(len(tasks)) as advance:
-        for outcome in _outcomes(groups, work, together, jobs):
+    with _changes_together(), _bar(len(tasks)) as advance:
+        for outcome in _outcomes(groups, work, stop, together, jobs):
             if isinstance(outcome, CodecError):
                 failed += 1
                 say("error", str(outcome), "bold red")
@@ -77,7 +89,9 @@ def run_batch(
         raise typer.Exit(2)
 
 
-def _outcomes(groups: list[list[Task]], work: Work, together: Together | None, jobs: int) -> Iterator[Outcome]:
+def _outcomes(
+    groups: list[list[Task]], work: Work, stop: Callable[[], None], together: Together | None, jobs: int
+) -> Iterator[Outcome]:
     def attempt(group: list[Task]) -> list[Outcome]:
         if together and len(group) > 1:
             return together.work(group)
@@ -98,8 +112,41 @@ def _outcomes(groups: list[list[Task]], work: Work, together: Together | None, j
         try:
             for future in as_completed([pool.submit(attempt, group) for group in groups]):
                 yield from future.result()
+        except BaseException:  # Ctrl-C, or an error of ours
+            stop()
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)  # after Ctrl-C or an error of ours: what has begun is finished
+            pool.shutdown(cancel_futures=True)
+
+
+class _Changes(logging.Filter):
+    """Counts what recordings need, in the place of a line for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        changes = getattr(record, "changes", None)
+        if changes is not None:
+            with self._lock:
+                self.counts[changes] += 1
+        return changes is None
+
+
+@contextmanager
+def _changes_together() -> Iterator[None]:
+    from codec.audio.blocks import logger
+
+    changes = _Changes()
+    logger.addFilter(changes)
+    try:
+        yield
+    finally:
+        logger.removeFilter(changes)
+        for text, files in changes.counts.most_common():
+            say("", f"{files} files: {text}")
 
 
 @contextmanager

@@ -128,8 +128,8 @@ def load_speech(path: Path | None):  # type: ignore[no-untyped-def]
     import torch
 
     from codec import audio
+    from codec.audio import AUDIO_SUFFIXES
     from codec.config import ModelConfig
-    from codec.corpora.folder import AUDIO_SUFFIXES
     from codec.errors import CodecError
 
     rate = ModelConfig().sample_rate

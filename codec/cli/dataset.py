@@ -59,7 +59,8 @@ def decode_dataset(
             entry = data[places[target]]
         return _decode(transcoder, entry, target)
 
-    run_batch(Plan([Task(source, target) for target in places], []), output, work, jobs=jobs, force=force)
+    plan = Plan([Task(source, target) for target in places], [])
+    run_batch(plan, output, work, transcoder.stop, jobs=jobs, force=force)
 
 
 def _loaded(data: TokenDataset, model: str | None, device: str, dtype: str) -> Transcoder:
@@ -76,6 +77,7 @@ def _decode(transcoder: Transcoder, entry: TokenEntry, output: Path) -> Transcod
     with writing(output, transcoder.codec.sample_rate) as writer:
         left = entry.num_samples
         for audio in decode_chunks(transcoder.codec, [entry.tokens], transcoder.windows):
+            transcoder.check_stopped()
             writer.write(audio[:left])
             left -= len(audio[:left])
     packed = -(-entry.num_tokens * (transcoder.codec.codebook_size - 1).bit_length() // 8)

@@ -73,9 +73,8 @@ def decode(
             if batch
             else None
         )
-        run_batch(
-            plan, target, bind(transcoder.decode_file, partial=partial), jobs=jobs, force=force, together=together
-        )
+        work = bind(transcoder.decode_file, partial=partial)
+        run_batch(plan, target, work, transcoder.stop, jobs=jobs, force=force, together=together)
         return
     if target != STREAM:
         audio.output_format(target)

@@ -44,7 +44,7 @@ def encode(
         plan = plan_encoding(source, target)
         transcoder = load_transcoder(model, device)
         together = Together(batch, transcoder.encode_files, transcoder.encoding_durations_s) if batch else None
-        run_batch(plan, target, transcoder.encode_file, jobs=jobs, force=force, together=together)
+        run_batch(plan, target, transcoder.encode_file, transcoder.stop, jobs=jobs, force=force, together=together)
         return
     if target != STREAM:
         console.check_output(target, force, (SUFFIX,))

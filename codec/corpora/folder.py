@@ -11,10 +11,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from codec.audio import AUDIO_SUFFIXES
 from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare_split
 from codec.errors import CodecError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")
 TEXT_SUFFIXES = (".normalized.txt", ".txt")
 
 

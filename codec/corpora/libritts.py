@@ -23,10 +23,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from codec.audio import AUDIO_SUFFIXES
 from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare_split
 from codec.errors import CodecError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 FAILED_LISTS = "libritts_r_failed_speech_restoration_examples"  # holds SPLIT_bad_sample_list.txt, a path a line
 NAME = re.compile(r"(?P<reader>\d+)_(?P<chapter>\d+)_\d{6}_\d{6}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 
 from codec.errors import CodecError
 from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE, Record, Store
+from codec.files import read_json
 
 SUMMARY_FILE = "summary.json"
 RESAMPLES = 10_000
@@ -39,7 +39,8 @@ class Evaluation:
             CodecError: no finished evaluation, or a damaged one.
         """
         folder = Path(folder)
-        settings, summary = (_read_json(folder / name) for name in (SETTINGS_FILE, SUMMARY_FILE))
+        advice = "score with recipes/evaluate.py first"
+        settings, summary = (read_json(folder / name, advice) for name in (SETTINGS_FILE, SUMMARY_FILE))
         records = Store(folder).records()
         if not records or not {"system", "definitions"} <= summary.keys():
             raise CodecError(f"{folder}: no scores in {RECORDS_FILE}; score with recipes/evaluate.py first")
@@ -147,18 +148,6 @@ def paired_bootstrap(differences: np.ndarray, weights: np.ndarray | None = None)
 def _has(evaluation: Evaluation, id_: str, value: str) -> bool:
     record = evaluation.records.get(id_)
     return record is not None and value in record.scores
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CodecError(f"{path}: cannot be read ({error.strerror}); score with recipes/evaluate.py first") from None
-    except ValueError:
-        raise CodecError(f"{path}: not JSON; score again with recipes/evaluate.py") from None
-    if not isinstance(content, dict):
-        raise CodecError(f"{path}: not of an evaluation; score again with recipes/evaluate.py")
-    return content
 
 
 def table_rows(differences: Sequence[Difference]) -> list[tuple[str, ...]]:

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from codec.errors import CodecError
-from codec.files import replacing, write_text
+from codec.files import read_json, replacing, write_text
 
 SETTINGS_FILE = "settings.json"
 RECORDS_FILE = "utterances.jsonl"
@@ -151,17 +151,7 @@ class Store:
 
     def _read_settings(self) -> dict[str, Any] | None:
         path = self.folder / SETTINGS_FILE
-        try:
-            known = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise CodecError(f"{path}: cannot be read ({error.strerror}); choose another folder") from None
-        except ValueError:
-            raise CodecError(f"{path}: not JSON; choose another folder or --overwrite") from None
-        if not isinstance(known, dict):
-            raise CodecError(f"{path}: not settings; choose another folder or --overwrite")
-        return known
+        return read_json(path, "choose another folder or --overwrite") if path.exists() else None
 
     def _clear(self) -> None:
         """Remove what this class writes, and nothing else."""

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from codec.audio import AUDIO_SUFFIXES
 from codec.errors import CodecError
 from codec.tarshards.member import Member, OpenTars
 
 INDEX_FILE = "index.json"
 SIDE_SUFFIX = ".jsonl"  # of the file beside a shard, one line a recording
-AUDIO_SUFFIXES = ("flac", "opus", "ogg", "wav", "mp3")
 _AGAIN = "get the shard again, or make it again with recipes/shard.py"
 
 
@@ -159,7 +159,7 @@ def _scanned(path: Path) -> Iterator[tuple[int, int, int, int]]:
     try:
         with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
-                if not member.isfile() or member.name.rpartition(".")[2].lower() not in AUDIO_SUFFIXES:
+                if not member.isfile() or not member.name.lower().endswith(AUDIO_SUFFIXES):
                     continue
                 place = Member(path, member.offset_data, member.size, 0, 0)
                 yield place.offset, place.size, *tars.info(place)

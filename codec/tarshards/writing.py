@@ -7,40 +7,29 @@ in shards of its own at the end.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import shutil
 import tarfile
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
-from codec.audio.blocks import opened, reading, reason_of
-from codec.audio.resampling import resampled_length
 from codec.errors import CodecError
 from codec.files import replacing, write_text
 from codec.manifest import Utterance
 from codec.naming import member_key
+from codec.resumable import Progress, ShardFolder, check_utterances, identity
+from codec.tarshards.encoding import CODINGS, Encoded, encode_ahead
 from codec.tarshards.index import INDEX_FILE, SIDE_SUFFIX
 
-PROGRESS = ".progress"  # folder of a record for each finished shard
-SETTINGS = "settings.json"
 VERSION = 1
-OPUS_RATES = (8000, 12_000, 16_000, 24_000, 48_000)  # Hz
-_CODINGS = {"flac": ("PCM_16", "FLAC"), "opus": ("OPUS", "OGG")}  # as libsndfile calls them
 _AHEAD = 4  # recordings in work for each thread
-
-Progress = Callable[[float], None]  # seconds of speech that are written now
-Encoded = tuple[bytes, Utterance] | CodecError
 
 
 @dataclass(frozen=True)
@@ -93,10 +82,12 @@ def write_shards(
             be written (what is finished stays). A recording that cannot be read is no error, but is in ``failed`` of
             the shard where it should be.
     """
-    folder = Path(folder)
-    _check(utterances, options)
-    _open(folder, _settings(utterances, options), options, overwrite)
-    finished = _finished(folder, options)
+    store, folder = ShardFolder(folder), Path(folder)
+    if options.format not in CODINGS:
+        raise CodecError(f"format {options.format!r} is not known; formats are {', '.join(CODINGS)}")
+    check_utterances(utterances)
+    store.open(_settings(utterances, options), _made, "*.tar", overwrite=overwrite)
+    finished = _finished(store, options)
     places = np.arange(len(utterances))
     if options.seed is not None:
         places = np.random.default_rng(options.seed).permutation(len(utterances))
@@ -104,14 +95,15 @@ def write_shards(
     again = {failure["id"] for shard in finished for failure in shard.failed}
 
     def keep(done: Finished) -> None:
-        write_text(folder / PROGRESS / f"{done.file}.json", json.dumps(asdict(done), ensure_ascii=False) + "\n")
+        store.write_record(done.file, asdict(done))
         finished.append(done)
 
     def next_path() -> Path:
         return folder / f"{options.prefix}-{len(finished):06d}.tar"
 
     with ThreadPoolExecutor(options.threads) as pool:
-        coming = _encoded([utterances[place] for place in places[start:]], options, pool)
+        behind = [utterances[place] for place in places[start:]]
+        coming = encode_ahead(behind, options.format, pool, _AHEAD * options.threads)
         while start < len(utterances):
             done = _write_shard(next_path(), coming, start, options, progress)
             keep(done)
@@ -156,6 +148,17 @@ def _write_shard(
     return Finished(path.name, len(lines), hours, num_bytes, stop, failed)
 
 
+def _readable(
+    items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor, reasons: dict[str, str]
+) -> Iterator[tuple[Utterance, Encoded]]:
+    """Those that can be read by now; of the others the reasons, by id."""
+    for item, outcome in encode_ahead(items, options.format, pool, _AHEAD * options.threads):
+        if isinstance(outcome, CodecError):
+            reasons[item.id] = str(outcome)
+        else:
+            yield item, outcome
+
+
 def _add(archive: tarfile.TarFile, item: Utterance, content: bytes, suffix: str) -> str:
     """Append a recording; returns its line for the file beside the shard."""
     facts: dict[str, Any] = {
@@ -177,157 +180,34 @@ def _add(archive: tarfile.TarFile, item: Utterance, content: bytes, suffix: str)
     return json.dumps({**facts, "offset": offset, "size": len(content)}, ensure_ascii=False) + "\n"
 
 
-# -- one recording ----------------------------------------------------------------------------------------------------
-
-
-def _encoded(
-    items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor
-) -> Iterator[tuple[Utterance, Encoded]]:
-    """In order, some in work ahead of what is asked for."""
-    waiting: deque[tuple[Utterance, Future[Encoded]]] = deque()
-    try:
-        for item in items:
-            waiting.append((item, pool.submit(encode_recording, item, options.format)))
-            if len(waiting) >= _AHEAD * options.threads:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    finally:
-        for _, future in waiting:
-            future.cancel()
-
-
-def _readable(
-    items: Sequence[Utterance], options: Options, pool: ThreadPoolExecutor, reasons: dict[str, str]
-) -> Iterator[tuple[Utterance, Encoded]]:
-    """Those that can be read by now; of the others the reasons, by id."""
-    for item, outcome in _encoded(items, options, pool):
-        if isinstance(outcome, CodecError):
-            reasons[item.id] = str(outcome)
-        else:
-            yield item, outcome
-
-
-def encode_recording(item: Utterance, format_name: str) -> Encoded:
-    """A recording as bytes of FLAC or Opus, with its facts as stored; or why not."""
-    try:
-        if format_name == "flac" and (copied := _as_it_is(item)) is not None:
-            return copied, item
-        rate = item.sample_rate
-        if format_name == "opus" and rate not in OPUS_RATES:
-            rate = next((known for known in OPUS_RATES if known >= rate), OPUS_RATES[-1])
-        stored = replace(item, num_samples=resampled_length(item.num_samples, item.sample_rate, rate), sample_rate=rate)
-        buffer = io.BytesIO()
-        coding, container = _CODINGS[format_name]
-        with (
-            reading(item.path, rate) as reader,
-            soundfile.SoundFile(buffer, "w", rate, 1, coding, format=container) as file,
-        ):
-            if reader.native_rate != item.sample_rate:
-                raise CodecError(_broken_promise(item, f"has {reader.native_rate} Hz"))
-            for block in reader.blocks():
-                file.write(block.clamp(-1.0, 1.0).numpy())
-        content = buffer.getvalue()
-        with soundfile.SoundFile(io.BytesIO(content)) as file:
-            if file.frames != stored.num_samples:
-                raise CodecError(_broken_promise(item, f"gave {file.frames} of {stored.num_samples} at {rate} Hz"))
-        return content, stored
-    except CodecError as error:
-        return error
-    except soundfile.LibsndfileError as error:
-        return CodecError(f"{item.path}: cannot be stored as {format_name} ({reason_of(error)})")
-
-
-def _as_it_is(item: Utterance) -> bytes | None:
-    """The bytes of a file that is what a shard holds already."""
-    with opened(item.path) as file:
-        if file.format != "FLAC" or file.channels != 1:
-            return None
-        if (file.frames, file.samplerate) != (item.num_samples, item.sample_rate):
-            raise CodecError(_broken_promise(item, f"has {file.frames} at {file.samplerate} Hz"))
-    try:
-        return item.path.read_bytes()
-    except OSError as error:
-        raise CodecError(f"{item.path}: cannot be read ({error.strerror})") from None
-
-
-def _broken_promise(item: Utterance, found: str) -> str:
-    return (
-        f"{item.path}: the manifest promises {item.num_samples} samples at {item.sample_rate} Hz, the file {found}; "
-        "prepare the corpus again"
-    )
-
-
 # -- what a folder holds ----------------------------------------------------------------------------------------------
 
 
-def _check(utterances: Sequence[Utterance], options: Options) -> None:
-    if options.format not in _CODINGS:
-        raise CodecError(f"format {options.format!r} is not known; formats are {', '.join(_CODINGS)}")
-    if not utterances:
-        raise CodecError("no utterances to store; give a manifest that has some")
-    seen: set[str] = set()
-    for item in utterances:
-        if item.id in seen:
-            raise CodecError(f"id {item.id!r} occurs in two manifests; give them folders of their own")
-        seen.add(item.id)
-
-
 def _settings(utterances: Sequence[Utterance], options: Options) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    for item in utterances:
-        facts = (item.id, item.num_samples, item.sample_rate, item.text, item.speaker, item.split)
-        digest.update(json.dumps(facts).encode())
     kept = {name: value for name, value in asdict(options).items() if name != "threads"}
-    return {**kept, "manifests": f"{len(utterances)} utterances {digest.hexdigest()[:16]}"}
+    return {**kept, "manifests": identity(utterances)}
 
 
-def _open(folder: Path, settings: dict[str, Any], options: Options, overwrite: bool) -> None:
-    place = folder / PROGRESS / SETTINGS
-    if overwrite and place.is_file():
-        prefix = json.loads(place.read_text(encoding="utf-8"))["prefix"]
-        for path in (*folder.glob(f"{prefix}-*.tar"), *folder.glob(f"{prefix}-*{SIDE_SUFFIX}")):
-            path.unlink()
-        shutil.rmtree(folder / PROGRESS)
-        (folder / INDEX_FILE).unlink(missing_ok=True)
-    if place.is_file():
-        before = json.loads(place.read_text(encoding="utf-8"))
-        for key, value in settings.items():
-            if before.get(key) != value:
-                raise CodecError(
-                    f"{folder}: holds shards of {key}={before.get(key)!r}, not {value!r}; "
-                    "give another folder, or --overwrite"
-                )
-    elif folder.is_dir() and any(folder.glob("*.tar")):
-        raise CodecError(f"{folder}: holds tar files that this program did not make; give another folder")
-    else:
-        write_text(place, json.dumps(settings, indent=1) + "\n")
-    for left in (*folder.glob(".*.part*"), *(folder / PROGRESS).glob(".*.part*")):  # by a killed run
-        left.unlink()
+def _made(settings: Mapping[str, Any]) -> Sequence[str]:
+    return f"{settings['prefix']}-*.tar", f"{settings['prefix']}-*{SIDE_SUFFIX}", INDEX_FILE
 
 
-def _finished(folder: Path, options: Options) -> list[Finished]:
+def _finished(store: ShardFolder, options: Options) -> list[Finished]:
     """Records of the shards that are there, up to the first that is not; later ones are taken away.
 
     Without what has been mended since, which is in a shard behind them.
     """
     found: list[Finished] = []
-    while True:
-        name = f"{options.prefix}-{len(found):06d}.tar"
+    while (record := store.record(f"{options.prefix}-{len(found):06d}.tar")) is not None:
         try:
-            done = Finished(**json.loads((folder / PROGRESS / f"{name}.json").read_text(encoding="utf-8")))
-            if (folder / name).stat().st_size != done.num_bytes:
-                break
-        except (OSError, ValueError, TypeError):
+            done = Finished(**record)
+        except TypeError:  # a damaged one: make the shard again
+            break
+        if not store.has(done.file, done.num_bytes):
             break
         found.append(done)
     # The shards from here on are written anew, and may end elsewhere than those before.
-    names = {shard.file for shard in found}
-    for record in (folder / PROGRESS).glob(f"{options.prefix}-*.tar.json"):
-        if record.stem not in names:
-            record.unlink()
+    store.keep_records({shard.file for shard in found})
     mended = {id_ for shard in found for id_ in shard.mended}
     return [_still_failed(shard, mended, {}) for shard in found]
 

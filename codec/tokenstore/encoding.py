@@ -24,6 +24,11 @@ AHEAD = 2  # batches that are read while one is encoded
 Outcome = tuple[Tensor, int] | CodecError  # tokens (F,) int64 on the CPU and samples at the codec's rate, or why not
 
 
+def default_batch_s(device: torch.device) -> float:
+    """Seconds of audio that keep a device busy, in a few GB at `reference` sizes."""
+    return 20.0 if device.type == "cpu" else 400.0
+
+
 class BatchEncoder:
     """Encodes lists of utterances; tokens are those of :meth:`Codec.encode` on each alone.
 
@@ -97,19 +102,11 @@ class BatchEncoder:
                 yield place, (row[: -(-length // self.codec.hop_length)].clone(), length)
 
     def _encode_long(self, utterance: Utterance) -> Outcome:
-        num_samples = 0
-
-        def counted(blocks: Iterator[Tensor]) -> Iterator[Tensor]:
-            nonlocal num_samples
-            for block in blocks:
-                num_samples += len(block)
-                yield block
-
         try:
             with reading(utterance.path, self.codec.sample_rate) as reader:
-                tokens = torch.cat([part.cpu() for part in encode_chunks(self.codec, counted(reader.blocks()))])
-            _check_length(utterance, num_samples, self.codec.sample_rate)
-            return tokens, num_samples
+                tokens = torch.cat([part.cpu() for part in encode_chunks(self.codec, reader.blocks())])
+            _check_length(utterance, reader.num_given, self.codec.sample_rate)
+            return tokens, reader.num_given
         except CodecError as error:
             return error
 

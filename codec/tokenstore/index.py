@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from codec.errors import CodecError
-from codec.files import write_text
+from codec.files import read_json, write_text
 
 INDEX_FILE = "index.json"
 VERSION = 1
@@ -91,15 +91,8 @@ def read_index(folder: Path) -> Index:
         CodecError: none there, of a later version, or not one.
     """
     path = folder / INDEX_FILE
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CodecError(
-            f"{path}: cannot be read ({error.strerror}); a token dataset has it beside its shards, "
-            "recipes/tokenize.py writes it when all of them are done"
-        ) from None
-    except ValueError:
-        raise CodecError(f"{path}: not JSON; run recipes/tokenize.py again, it keeps the shards") from None
+    advice = "a token dataset has it beside its shards, recipes/tokenize.py writes it when all of them are done"
+    entry = read_json(path, advice)
     try:
         if entry["version"] > VERSION:
             raise CodecError(f"{path}: version {entry['version']}, this program reads {VERSION}; update it")

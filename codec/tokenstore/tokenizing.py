@@ -6,10 +6,7 @@ shard is the same file whichever process makes it, and a killed run goes on with
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,20 +15,17 @@ import torch
 from accelerate import PartialState
 
 from codec.errors import CodecError
-from codec.files import write_text
 from codec.manifest import Utterance
 from codec.model import Codec
 from codec.quantizers.usage import CodeUsage
+from codec.resumable import Progress, ShardFolder, check_utterances, identity
 from codec.tokenstore.card import write_card
 from codec.tokenstore.encoding import BatchEncoder
 from codec.tokenstore.entry import TokenEntry
 from codec.tokenstore.formats import find_format
 from codec.tokenstore.index import INDEX_FILE, Index, Model, Shard
 
-PROGRESS = ".progress"  # folder of a record for each finished shard
-SETTINGS = "settings.json"
-
-Progress = Callable[[float], None]  # seconds of speech that are done now
+SHARDS = "tokens-*"
 
 
 @dataclass(frozen=True)
@@ -77,26 +71,26 @@ def tokenize(
     """
     state = state or PartialState()
     format_ = find_format(options.format)
-    folder = Path(folder)
+    store = ShardFolder(folder)
     model = Model(name, codec.fingerprint, codec.codebook_size, codec.sample_rate, codec.hop_length)
     plan = plan_shards(utterances, options.shard_hours)
     names = [f"tokens-{number:05d}{format_.suffix}" for number in range(len(plan))]
-    records = [folder / PROGRESS / f"{file}.json" for file in names]
     if state.is_main_process:
-        _open(folder, _settings(model, utterances, options), overwrite)
+        settings = _settings(model, utterances, options)
+        store.open(settings, lambda _: (SHARDS, INDEX_FILE), SHARDS, overwrite=overwrite)
     state.wait_for_everyone()
-    pending = [number for number, record in enumerate(records) if not _is_done(folder, record)]
+    pending = [number for number, name in enumerate(names) if not _is_done(store, name)]
     state.wait_for_everyone()  # all have seen the same before anyone adds to it
     encoder = BatchEncoder(codec, options.batch_s, options.threads)
     for number in pending[state.process_index :: state.num_processes]:
         entries, failed = _encode(encoder, [utterances[place] for place in plan[number]], progress)
-        format_.write(folder / names[number], entries, model)
-        _write_record(records[number], folder / names[number], entries, failed, codec.codebook_size)
+        format_.write(store.path / names[number], entries, model)
+        _write_record(store, names[number], entries, failed, codec.codebook_size)
     state.wait_for_everyone()
-    index = _collect(options.format, model, records)
+    index = _collect(options.format, model, store, names)
     if state.is_main_process:
-        index.write(folder)
-        write_card(folder, index)
+        index.write(store.path)
+        write_card(store.path, index)
     state.wait_for_everyone()
     return index
 
@@ -107,15 +101,10 @@ def plan_shards(utterances: Sequence[Utterance], shard_hours: float) -> list[lis
     Raises:
         CodecError: nothing to encode, or one id twice.
     """
-    if not utterances:
-        raise CodecError("no utterances to encode; give a manifest that has some")
-    seen: set[str] = set()
+    check_utterances(utterances)
     shards: list[list[int]] = []
     hours = 0.0
     for place, utterance in enumerate(utterances):
-        if utterance.id in seen:
-            raise CodecError(f"id {utterance.id!r} occurs in two manifests; give them datasets of their own")
-        seen.add(utterance.id)
         hours += utterance.duration_s / 3600
         if not shards or hours > shard_hours:
             shards.append([])
@@ -147,78 +136,54 @@ def _encode(
 
 def _settings(model: Model, utterances: Sequence[Utterance], options: Options) -> dict[str, Any]:
     """Whatever a shard depends on. Not the size of batches: whoever runs out of memory goes on with smaller ones."""
-    digest = hashlib.sha256()
-    for item in utterances:
-        facts = (item.id, item.num_samples, item.sample_rate, item.text, item.speaker, item.split)
-        digest.update(json.dumps(facts).encode())
     return {
         "model": model.fingerprint,
         "format": options.format,
         "shard_hours": options.shard_hours,
-        "manifests": f"{len(utterances)} utterances {digest.hexdigest()[:16]}",
+        "manifests": identity(utterances),
     }
 
 
-def _open(folder: Path, settings: dict[str, Any], overwrite: bool) -> None:
-    """Make the folder, or check that it holds the same dataset; clear away what a killed run left half-written."""
-    place = folder / PROGRESS / SETTINGS
-    if overwrite and place.is_file():
-        for path in folder.glob("tokens-*"):
-            path.unlink()
-        shutil.rmtree(folder / PROGRESS)
-        (folder / INDEX_FILE).unlink(missing_ok=True)
-    if place.is_file():
-        before = json.loads(place.read_text(encoding="utf-8"))
-        for key, value in settings.items():
-            if before.get(key) != value:
-                raise CodecError(
-                    f"{folder}: holds tokens of {key}={before.get(key)!r}, not {value!r}; "
-                    "give another folder, or --overwrite"
-                )
-    elif folder.is_dir() and any(folder.glob("tokens-*")):
-        raise CodecError(f"{folder}: holds shards that this program did not make; give another folder")
-    else:
-        write_text(place, json.dumps(settings, indent=1) + "\n")
-    for left in (*folder.glob(".*.part*"), *(folder / PROGRESS).glob(".*.part*")):
-        left.unlink()
-
-
 def _write_record(
-    record: Path, path: Path, entries: Sequence[TokenEntry], failed: list[dict[str, str]], codebook_size: int
+    store: ShardFolder,
+    name: str,
+    entries: Sequence[TokenEntry],
+    failed: list[dict[str, str]],
+    codebook_size: int,
 ) -> None:
-    """Say that a shard is done, after it is; with what the index and the card need."""
+    """Say that a shard is done, with what the index and the card need."""
     usage = CodeUsage(codebook_size)
     for entry in entries:
         usage.update(entry.tokens)
     codes, times = usage.occurring()
     shard = Shard(
-        path.name,
+        name,
         len(entries),
         sum(entry.num_tokens for entry in entries),
         sum(entry.num_samples for entry in entries),
-        path.stat().st_size,
+        (store.path / name).stat().st_size,
     )
     counts = {"codes": codes.tolist(), "counts": times.tolist()}
-    write_text(record, json.dumps({"shard": asdict(shard), "failed": failed, **counts}, ensure_ascii=False) + "\n")
+    store.write_record(name, {"shard": asdict(shard), "failed": failed, **counts})
 
 
-def _is_done(folder: Path, record: Path) -> bool:
+def _is_done(store: ShardFolder, name: str) -> bool:
     """Whether a shard is there as it was written, without failures, which another try may mend."""
+    record = store.record(name)
     try:
-        entry = json.loads(record.read_text(encoding="utf-8"))
-        shard = Shard(**entry["shard"])
-        return not entry["failed"] and (folder / shard.file).stat().st_size == shard.num_bytes
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or a damaged one: make the shard again
+        return record is not None and not record["failed"] and store.has(name, record["shard"]["num_bytes"])
+    except (KeyError, TypeError):  # a damaged one: make the shard again
         return False
 
 
-def _collect(format_name: str, model: Model, records: Sequence[Path]) -> Index:
+def _collect(format_name: str, model: Model, store: ShardFolder, names: Sequence[str]) -> Index:
     usage = CodeUsage(model.codebook_size)
     shards, failed = [], []
-    for record in records:
-        entry = json.loads(record.read_text(encoding="utf-8"))
-        shards.append(Shard(**entry["shard"]))
-        failed += entry["failed"]
-        usage.update(torch.tensor(entry["codes"], dtype=torch.int64), torch.tensor(entry["counts"]))
+    for name in names:
+        record = store.record(name)
+        assert record is not None, "every shard is done"
+        shards.append(Shard(**record["shard"]))
+        failed += record["failed"]
+        usage.update(torch.tensor(record["codes"], dtype=torch.int64), torch.tensor(record["counts"]))
     facts = usage.summary()
     return Index(format_name, model, tuple(shards), facts["codes_used"], facts["entropy_bits"], tuple(failed))

@@ -24,12 +24,13 @@ import soundfile
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from codec.audio import AUDIO_SUFFIXES
 from codec.audio.blocks import reason_of
 from codec.audio.files import read_segment
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance
-from codec.tarshards.index import AUDIO_SUFFIXES, INDEX_FILE, expand, is_remote
+from codec.tarshards.index import INDEX_FILE, expand, is_remote
 from codec.tarshards.member import Member
 from codec.training.crops import read_crop
 
@@ -190,7 +191,7 @@ class StreamedCrops(IterableDataset[Tensor]):
                 with _opened(url) as stream, tarfile.open(fileobj=stream, mode="r|") as archive:
                     number = 0
                     for member in archive:
-                        if not member.isfile() or member.name.rpartition(".")[2].lower() not in AUDIO_SUFFIXES:
+                        if not member.isfile() or not member.name.lower().endswith(AUDIO_SUFFIXES):
                             continue
                         number += 1
                         if number <= count:  # delivered from an earlier stream

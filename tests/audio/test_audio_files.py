@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from codec import audio
+from codec.audio.blocks import reading
 from codec.errors import CodecError
 
 CORPUS = Path(__file__).parents[2] / "egs" / "mini" / "corpus"
@@ -201,6 +202,23 @@ def test_an_mp3_file_cut_short_is_damaged(tmp_path: Path, speech: Tensor) -> Non
     with pytest.raises(CodecError) as error:
         audio.read(path)
     one_line(error, "cut.mp3", "of 48000 samples", "damaged")
+
+
+@pytest.mark.parametrize("promised", [None, (1 << 32) - 1, (1 << 31) - 1])
+def test_a_wave_file_cut_short_is_read_with_a_warning(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, promised: int | None
+) -> None:
+    """None: cut in the middle of a sample. Else the header leaves the length open, and there is nothing to warn of."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech[:5000].numpy(), 24_000)
+    data = path.read_bytes()
+    path.write_bytes(data[:6043] if promised is None else data[:40] + promised.to_bytes(4, "little") + data[44:])
+    expected = 2999 if promised is None else 5000
+    assert len(audio.load(path, 24_000)) == expected
+    with reading(path, 24_000) as reader:
+        assert sum(map(len, reader.blocks())) == expected == reader.num_given
+    says = f"{path}: was cut short, its header promises 4001 bytes more; get it again"
+    assert caplog.messages == ([says] * 2 if promised is None else [])
 
 
 def test_a_header_that_claims_too_much_costs_no_memory(tmp_path: Path, speech_path: Path) -> None:

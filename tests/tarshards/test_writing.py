@@ -212,7 +212,7 @@ def test_mistakes(utterances: list[Utterance], tmp_path: Path, make_shards: Call
     assert contents(folder) == before
     (tmp_path / "foreign").mkdir()
     (tmp_path / "foreign" / "x.tar").write_bytes(b"x")
-    with pytest.raises(CodecError, match="holds tar files that this program did not make"):
+    with pytest.raises(CodecError, match="holds shards that this program did not make"):
         write_shards(utterances, tmp_path / "foreign", SMALL)
     finished = write_shards(utterances[1:], folder, replace(SMALL, seed=None), overwrite=True)
     assert isinstance(finished[0], Finished)

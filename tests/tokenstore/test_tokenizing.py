@@ -20,8 +20,9 @@ from accelerate import PartialState
 from tokenized import encoded_alone
 
 from codec import Codec, CodecError, TokenDataset, cli
+from codec.cli.tokenize import app
 from codec.manifest import Utterance, read_manifest, write_manifest
-from codec.tokenstore import Index, console
+from codec.tokenstore import Index
 from codec.tokenstore.tokenizing import Options, plan_shards, tokenize
 
 ROOT = Path(__file__).parents[2]
@@ -199,7 +200,7 @@ def test_mistakes_end_with_code_2(
 ) -> None:
     def fails(*changes: str, manifest: Path = manifest) -> str:
         with pytest.raises(SystemExit) as ended:
-            cli.run(console.app, [*arguments(tiny_model_dir, manifest, tmp_path / "out"), *changes])
+            cli.run(app, [*arguments(tiny_model_dir, manifest, tmp_path / "out"), *changes])
         assert ended.value.code == 2
         assert not (tmp_path / "out").exists()
         return capsys.readouterr().err

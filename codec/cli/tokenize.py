@@ -7,24 +7,16 @@ import logging
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from codec.cli.console import console, say
 from codec.errors import CodecError
 
-if TYPE_CHECKING:
-    import torch
-
 LONGEST_WAIT = datetime.timedelta(days=1)  # of a process for the others, whose share may be the longest
 logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
-
-
-def default_batch_s(device: torch.device) -> float:
-    """Seconds of audio that keep a device busy, in a few GB at `reference` sizes."""
-    return 20.0 if device.type == "cpu" else 400.0
 
 
 @app.command()
@@ -47,6 +39,7 @@ def main(
     from codec import Codec
     from codec.devices import on_cpu
     from codec.manifest import read_manifest
+    from codec.tokenstore.encoding import default_batch_s
     from codec.tokenstore.formats import find_format
     from codec.tokenstore.tokenizing import Options, tokenize
 
