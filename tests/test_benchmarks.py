@@ -47,3 +47,9 @@ def test_long_audio(folder: Path, tiny_model_dir: Path) -> None:
         assert name == command and 0.3 < float(minutes) < 1.2
         assert 100 < float(peak_mb) < 3000 and float(speed) > 0
     assert tokens.endswith(": 0 differ from those of one pass")
+
+
+def test_batch_exactness(folder: Path, tiny_model_dir: Path) -> None:
+    title, result = measured("batch_exactness.py", folder, "--model", tiny_model_dir, "--files", 5, "--size", 3)
+    assert title.startswith(f"{tiny_model_dir}: 5 recordings of 19199 to 95995 samples (5 lengths, 12 s) in 2 batches ")
+    assert result.startswith("0 of 900 tokens differ (") and float(result.split()[-3]) < 1e-4

@@ -159,18 +159,35 @@ def test_end_records_with_a_valid_checksum_are_not_trusted() -> None:
     assert contradiction.num_samples is None
 
 
-@settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200))
-def test_random_bytes_are_an_error_or_damage(data: bytes) -> None:
-    with pytest.raises(CodecError):
-        parsed(data)
-    for start in (b"\x89SVQ", b"\x89SVQ\x01"):
-        with pytest.raises(CodecError):
-            parsed(start + data)
-    for header in (make_header(), make_header(None), make_header(2**40), make_header(None, 1, 65_535)):
-        recording = parsed(header.pack() + data)
-        assert not recording.is_whole
-        assert "\n" not in recording.damage()
+STARTS = (
+    *(b"", b"\x89SVQ", b"\x89SVQ\x01"),
+    *(header.pack() for header in (make_header(), make_header(None), make_header(2**40), make_header(None, 1, 65_535))),
+)
+
+
+def test_ten_thousand_random_strings() -> None:
+    """Behind nothing, a magic number, or a header that is right: no crash, no hang, nothing read that is not there."""
+    seen = 0
+    strings = st.lists(st.binary(max_size=120), min_size=20, max_size=20)  # drawn together, which is faster
+
+    @settings(max_examples=500, deadline=None, database=None)
+    @given(st.integers(0, len(STARTS) - 1), strings)
+    def check(first: int, strings: list[bytes]) -> None:
+        nonlocal seen
+        for number, data in enumerate(strings, first):
+            seen += 1
+            start = STARTS[number % len(STARTS)]
+            if len(start) < HEADER_SIZE:
+                with pytest.raises(CodecError) as error:
+                    parsed(start + data)
+                assert "\n" not in str(error.value)
+                continue
+            recording = parsed(start + data)
+            assert not recording.is_whole and "\n" not in recording.damage()
+            assert (recording.tokens < 0).all() and len(recording.tokens) <= 8 * (HEADER_SIZE + len(data))
+
+    check()
+    assert seen >= 10_000
 
 
 @settings(max_examples=300, deadline=None)
