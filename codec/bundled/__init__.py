@@ -64,7 +64,7 @@ def default_model() -> BundledModel:
     return model
 
 
-def model_of_fingerprint(fingerprint: str, made: str) -> BundledModel:
+def model_of_fingerprint(made: str, fingerprint: str) -> BundledModel:
     """The model that made ``made``, by the fingerprint in it.
 
     Raises:
