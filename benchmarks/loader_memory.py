@@ -1,6 +1,6 @@
 """Memory of a loader's worker that knows a large manifest: a list of utterances against flat tensors. Linux only.
 
-    python benchmarks/loader_memory.py --utterances 354729 --workers 2
+    python benchmarks/loader_memory.py --utterances 354780 --workers 2
 
 A manifest of made-up paths, as long as those of LibriTTS, is written and read. Each way is then sent to workers as a
 ``DataLoader`` sends it, and every worker tells what its memory grew by: what is its own, and what it shares.
@@ -27,7 +27,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def measure(
-    utterances: Annotated[int, typer.Option(min=1)] = 354_729,  # of all training splits of LibriTTS
+    utterances: Annotated[int, typer.Option(min=1)] = 354_780,  # of all training splits of LibriTTS
     workers: Annotated[int, typer.Option(min=1)] = 2,
 ) -> None:
     """Print the memory of each worker, both ways."""
