@@ -12,9 +12,9 @@ of latents, test sets); and numbers by name, those of :data:`VALUES` in their or
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -26,10 +26,10 @@ from scipy import stats
 
 from codec.charts import Curve, line_chart
 from codec.errors import CodecError
+from codec.evaluation.bottleneck_guide import paragraph
 from codec.evaluation.code_maps import CodeMap, draw_maps
 from codec.pages import document
 from codec.pages.document import data_uri
-from codec.quantizers import REGISTRY
 
 VALUES = {  # key -> heading, digits, whether less is better (None: neither)
     "distortion": ("squared error", 4, True),
@@ -268,13 +268,9 @@ def _points(results: Sequence[Result], name: str, key: str) -> list[tuple[float,
     return [(math.log2(size), float(np.mean(values[size]))) for size in sorted(values)]
 
 
-def described(results: Sequence[Result]) -> dict[str, str]:
-    """What each system of the registry is, in the first paragraph of its class; variants have their system's prefix."""
-    found = {}
-    for name in _names(results):
-        if kind := REGISTRY.get(name):
-            found[name] = (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " ")
-    return found
+def described(results: Sequence[Result]) -> list[str]:
+    """A paragraph a system, as Markdown: what it does, when to choose it, what it costs."""
+    return list(dict.fromkeys(text for name in _names(results) if (text := paragraph(name))))
 
 
 NOTE = (
@@ -307,7 +303,7 @@ def markdown(results: Sequence[Result], pictures: Mapping[str, str] | None = Non
             parts.append(f"{MAP_NOTE}\n\n![Maps of the codes]({(pictures or {})[table.title]})\n")
     if systems:
         parts.append("### The systems\n")
-        parts += [f"**{name}**: {text}\n" for name, text in described(results).items()]
+        parts += [f"{text}\n" for text in described(results)]
     return "\n".join(parts)
 
 
@@ -348,8 +344,13 @@ def html(results: Sequence[Result], systems: Sequence[str] | None, pictures: Map
     if used := use_charts(results):
         parts.append(f"<h2>Use over training</h2><p>{escape(USE_NOTE)}</p>{_figures(used)}")
     parts.append("<h2>The systems</h2>")
-    parts += [f"<p><b>{escape(name)}</b>: {escape(text)}</p>" for name, text in described(results).items()]
+    parts += [f"<p>{_inline(text)}</p>" for text in described(results)]
     return document("Bottlenecks", "".join(parts), style=STYLE)
+
+
+def _inline(text: str) -> str:
+    """Markdown of one paragraph: bold and code."""
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text)))
 
 
 def _figures(drawn: Sequence[str]) -> str:

@@ -179,10 +179,10 @@ def _run(script: str, log: Path, *arguments: object) -> None:
 
 
 def _recipe(script: str, log: Path, arguments: list[str]) -> None:
-    sys.stdout.flush()
-    with log.open("a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    file = log.open("a", encoding="utf-8", buffering=1)  # until the process ends
+    sys.stdout = sys.stderr = file
+    for descriptor in (1, 2):
+        os.dup2(file.fileno(), descriptor)
     sys.argv = [script, *arguments]
     torch.set_num_threads(1)
     runpy.run_path(script, run_name="__main__")

@@ -10,9 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny import TINY
 
+from codec import Codec
 from codec.cli import run
 from codec.config import dump_yaml, load_run_config
+from codec.evaluation import bottlenecks
+from codec.quantizers import REGISTRY
 
 ROOT = Path(__file__).parents[2]
 
@@ -169,3 +173,81 @@ def test_the_page_has_rows_differences_and_what_is_missing(
     assert "has no place for the table" in capsys.readouterr().err and page.read_text() == "No marks."
     assert command(table, "--runs", tmp_path / "nothing") == 2
     assert "no row is scored yet" in capsys.readouterr().err
+
+
+# -- what fails, and rows of other studies ---------------------------------------------------------------------------
+
+
+def test_a_run_that_fails_says_why_and_stops_no_other(
+    module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Stand-ins for the recipes, run as they are: in processes of their own."""
+    study = module("study")
+    (recipes := tmp_path / "recipes").mkdir()
+    (recipes / "train.py").write_text(
+        "import sys\nprint('step 1')\nif 'training.seed=0' in sys.argv:\n    sys.exit('error: 20 bad steps in a row')\n"
+    )
+    (recipes / "evaluate.py").write_text(
+        "import pathlib, sys\nscores = pathlib.Path(sys.argv[-1])\nscores.mkdir()\n"
+        "(scores / 'summary.json').write_text(sys.argv[4])\n"
+    )
+    rows = tmp_path / "rows.yaml"
+    settings = ROOT / "egs" / "collapse" / "conf" / "codec_base.yaml"
+    rows.write_text(f"rows:\n  - {{name: one, title: One, config: {settings}}}\n")
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--study", rows, "-o", tmp_path / "out", "--seeds", "0,1", "--test-set", "other.jsonl")
+    assert command(study, *arguments) == 2
+    assert "1 of 2 runs failed: one, seed 0" in capfd.readouterr().err
+    failed, done = tmp_path / "out/one/seed_0", tmp_path / "out/one/seed_1"
+    assert "exit code 1: 20 bad steps in a row" in (failed / "failed.txt").read_text()
+    assert "step 1" in (failed / "log.txt").read_text() and not (failed / "scores").exists()
+    assert (done / "scores/summary.json").read_text() == "other.jsonl" and not (done / "failed.txt").exists()
+    (recipes / "train.py").write_text("")  # what made it fail is mended: only that one is tried again
+    (done / "scores/summary.json").write_text("kept")
+    assert command(study, *arguments) == 0
+    assert not (failed / "failed.txt").exists() and (failed / "scores/summary.json").exists()
+    assert (done / "scores/summary.json").read_text() == "kept"
+
+
+@pytest.mark.parametrize("file", ["codec_rows", "codec_random_rows"])
+def test_every_bottleneck_has_a_row_at_equal_rate_and_budget(module: Any, file: str) -> None:
+    study = module("study")
+    rows = study.read_rows(ROOT / f"egs/collapse/conf/{file}.yaml")
+    found = {name: load_run_config(row.config, study.overrides(row, "0", Path("x"), [])) for name, row in rows.items()}
+    assert {config.model.quantizer.codebook_size for config in found.values()} == {4096}
+    budgets = {(c.training.steps, c.data.batch_size, c.data.crop_s, c.training.discriminator_start, c.optimizer.lr)
+               for c in found.values()}  # fmt: skip
+    assert len(budgets) == 1 and next(iter(budgets))[0] == 200
+    if file == "codec_rows":
+        assert {name: config.model.quantizer.name for name, config in found.items()} == {n: n for n in REGISTRY}
+
+
+def test_runs_become_lines_of_results(module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "egs" / "collapse"))
+    results = module("codec_results")
+    codec = Codec(TINY).eval()
+    good, bad = tmp_path / "vq/seed_3", tmp_path / "vq/seed_10"
+    codec.save_pretrained(good / "run/last")
+    (good / "scores").mkdir()
+    size = codec.codebook_size
+    summary = {"test_set": "test-mini", "rate": {"codebook_size": size, "codes_used": 2, "perplexity": 1.9,
+               "entropy_bits": 0.9}, "metrics": {"pesq_wb": {"mean": None}, "stoi": {"mean": 0.5},
+               "mel_distance": {"mean": 1.5}}}  # fmt: skip
+    (good / "scores/summary.json").write_text(json.dumps(summary))
+    (good / "scores/utterances.jsonl").write_text('{"tokens": [1, 2, 2]}\n{"tokens": null}\n')
+    entries = [{"step": 10, "kind": "train"}, {"step": 20, "kind": "train", "codes_used": 5.0},
+               {"step": 20, "kind": "validation", "effective_dimension/codebook": 7.0,
+                "effective_dimension/latents": 9.0}]  # fmt: skip
+    (good / "run/metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    (bad / "run").mkdir(parents=True)
+    (bad / "run/config.yaml").write_text("model: {preset: tiny}\n")
+    (bad / "failed.txt").write_text("diverged\n")
+    (tmp_path / "ema/seed_0").mkdir(parents=True)  # neither scored nor failed
+    assert command(results, tmp_path) == 0
+    one, two = bottlenecks.read_results([tmp_path / "results.jsonl"])
+    assert (one.system, one.codebook_size, one.seed, one.source) == ("vq", size, 3, "test-mini")
+    assert one.values == {"stoi": 0.5, "mel": 1.5, "codes_used": 2, "perplexity": 1.9, "entropy_bits": 0.9,
+                          "effective_dimension": 7.0, "latent_dimension": 9.0}  # fmt: skip
+    assert one.use == [(20, 5.0)] and one.map is not None and sorted(one.map.uses.tolist())[-2:] == [1, 2]
+    assert (two.seed, two.failed, two.source, two.map) == (10, "diverged", "test-mini", None)
+    assert command(results, tmp_path / "ema") == 2

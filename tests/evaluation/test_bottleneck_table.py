@@ -12,6 +12,10 @@ import pytest
 from codec.cli import main
 from codec.errors import CodecError
 from codec.evaluation import bottlenecks
+from codec.evaluation.bottleneck_guide import paragraph
+from codec.quantizers import REGISTRY
+
+ROOT = Path(__file__).parents[2]
 
 
 def line(system: str = "vq", size: int = 256, seed: int = 0, **more: Any) -> dict[str, Any]:
@@ -54,7 +58,17 @@ def test_the_command_writes_page_and_document(tmp_path: Path, capsys: pytest.Cap
     assert "<td><b></td>" not in page and "&lt;b&gt;" in page
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| simvq | 2 | 0.5000 ± 0.0000 | 128 ± 6 |" in text
-    assert "**simvq**: Codes are the rows of C W^T + b" in text
+    assert "**simvq** (arXiv 2411.02038). Codes are a frozen random table" in text
+    assert "<b>vq</b> (VQ-VAE" in page
+
+
+def test_every_system_has_a_paragraph_and_it_is_that_of_the_document() -> None:
+    page = " ".join((ROOT / "docs" / "bottlenecks.md").read_text(encoding="utf-8").split())
+    for name in REGISTRY:
+        text = paragraph(name)
+        assert text is not None and f"**{name}**" in text and text in page
+        assert "Choose" in text and "Cost" in text, name
+    assert paragraph("simvq-uniform") == paragraph("simvq") and paragraph("kmeans") is None
 
 
 def test_use_maps_and_failures_are_in_the_report(tmp_path: Path) -> None:
