@@ -1,4 +1,4 @@
-# make demo    set up, train a small codec on real speech, encode, decode, score, and write a report (two CPU cores)
+# make demo    set up, hear the model that ships beside other codecs, train a small one, and write a report (two CPU cores)
 # make test    set up and run every test
 # make lint    ruff and mypy
 # make bench   speeds beside the naive twins, on this machine (on a quiet one: about a quarter of an hour)

@@ -5,8 +5,8 @@
 
 The audio is real speech, one recording after another up to the length asked for. Each command runs in a process of its
 own, whose largest resident size is read when it ends. Times are those that the command itself gives: from the loaded
-model on, reading and writing of the files included; the median of ``--runs``. Beside them stands the whole process, with
-the start of Python and the loading of the model.
+model on, reading and writing of the files included, the median of ``--runs``. Beside them stands the whole process,
+with the start of Python and the loading of the model.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def _settings(run_file: Path) -> str:
     """All settings of a run as YAML, without places of this machine."""
     config = load_run_config(run_file)
     data = config.data.model_copy(
-        update={name: [_public(path) for path in getattr(config.data, name)] for name in ("train", "validation")}
+        update={name: tuple(map(_public, getattr(config.data, name))) for name in ("train", "validation")}
     )
     start = config.init_from if config.init_from is None else _public(config.init_from)
     return dump_yaml(config.model_copy(update={"data": data, "init_from": start, "output": _public(config.output)}))

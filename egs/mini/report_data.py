@@ -13,10 +13,40 @@ from torch import Tensor
 from codec import Codec, CodecError, RunConfig, audio, bitstream, load_run_config
 from codec.drawing import audio_image, mel_decibels
 from codec.evaluation.records import RECORDS_FILE, Record, Store
+from codec.evaluation.runner import AUDIO_FOLDER
+from codec.evaluation.unavailable import read_unavailable
+from codec.files import read_json
 from codec.manifest import Utterance, read_manifest
 from codec.pages import flac
+from codec.pretrained import find_model, weight_files
 
-SYSTEMS = ("trained", "untrained")
+OURS = {"shipped": "Shipped model", "trained": "Trained here", "untrained": "Untrained"}
+PEERS = {"codec2": "Codec 2", "opus": "Opus", "speex": "Speex, wide-band"}
+
+
+@dataclass(frozen=True)
+class System:
+    """What turns the recordings into others: its scores, and where its sounds are."""
+
+    name: str  # as the page calls it
+    audio: Path  # folder of ID.wav, of ours also of ID.svq
+    summary: dict[str, Any] | None = None  # None: not to be had here
+    records: dict[str, Record] = field(default_factory=dict)
+    ours: bool = False
+    reason: str = ""  # why it is not to be had
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """Facts about the model that ships."""
+
+    name: str
+    parameters: int
+    bitrate_bps: float
+    frame_rate: float
+    sample_rate: int
+    codebook_size: int
+    weights_bytes: int
 
 
 @dataclass(frozen=True)
@@ -58,10 +88,10 @@ class Training:
 class Version:
     """One way in which a recording is heard."""
 
-    name: str  # original, trained, untrained
+    name: str  # as the page calls it
     flac: bytes
     png: bytes
-    size: int  # bytes: of the token file, of the original's samples
+    size: int | None  # bytes: of the coded file, of the original's samples
     tokens: int | None = None
     scores: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -113,13 +143,8 @@ def read_summary(folder: Path) -> dict[str, Any]:
         CodecError: it is not there, or not JSON.
     """
     path = folder / "summary.json"
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CodecError(f"{path}: cannot be read ({error.strerror}); score with recipes/evaluate.py first") from None
-    except ValueError:
-        raise CodecError(f"{path}: not JSON; score again with recipes/evaluate.py") from None
-    if not isinstance(summary, dict) or not {"metrics", "definitions", "rate"} <= summary.keys():
+    summary = read_json(path, "score with recipes/evaluate.py first")
+    if not {"metrics", "definitions", "rate"} <= summary.keys():
         raise CodecError(f"{path}: not the summary of an evaluation; score again with recipes/evaluate.py")
     return summary
 
@@ -151,46 +176,95 @@ def read_sources(path: Path) -> dict[str, dict[str, str]]:
         raise CodecError(f"{path}: not a table of sources (a CSV file with a column file); give --sources") from None
 
 
+def read_shipped(name: str) -> Shipped:
+    """Load a model that ships.
+
+    Raises:
+        CodecError: none of this name.
+    """
+    codec = Codec.from_pretrained(name, device="cpu")
+    folder = find_model(name)
+    return Shipped(
+        name,
+        sum(parameter.numel() for parameter in codec.parameters()),
+        codec.bitrate_bps,
+        codec.frame_rate,
+        codec.sample_rate,
+        codec.codebook_size,
+        sum((folder / file).stat().st_size for file in weight_files(folder)),
+    )
+
+
+def read_ours(kind: str, evaluation: Path, audio_folder: Path) -> System:
+    """One of our models: its evaluation, and what ``codec encode`` and ``codec decode`` wrote.
+
+    Raises:
+        CodecError: no scores, or damaged ones.
+    """
+    return System(OURS[kind], audio_folder / kind, read_summary(evaluation), read_records(evaluation), ours=True)
+
+
+def read_peer(folder: Path) -> System:
+    """Another codec: an evaluation with its sounds, or the note that it is not to be had.
+
+    Raises:
+        CodecError: neither, or damaged.
+    """
+    note = read_unavailable(folder)
+    if note is not None:
+        return System(_peer_name(note[0]), folder / AUDIO_FOLDER, reason=note[1])
+    summary = read_summary(folder)
+    return System(_peer_name(summary["system"]["name"]), folder / AUDIO_FOLDER, summary, read_records(folder))
+
+
+def _peer_name(spec: str) -> str:
+    head, _, argument = spec.partition(":")
+    unit = {"codec2": " bit/s", "opus": " kbit/s", "speex": ""}.get(head, "")
+    quality = "quality " if head == "speex" else ""
+    return f"{PEERS[head]}, {quality}{argument}{unit}" if head in PEERS else spec
+
+
 def collect_examples(
-    utterances: list[Utterance],
-    folder: Path,
-    records: list[dict[str, Record]],
-    sources: dict[str, dict[str, str]],
+    utterances: list[Utterance], systems: list[System], sources: dict[str, dict[str, str]]
 ) -> list[Example]:
-    """Each recording that both models have encoded and decoded, in the manifest's order.
+    """Each recording that all of our models have encoded and decoded, in the manifest's order.
 
     Raises:
         CodecError: there is none, or one that cannot be read.
     """
+    ours = [system for system in systems if system.ours]
     examples = []
     for utterance in utterances:
-        files = [folder / name / f"{utterance.id}.wav" for name in SYSTEMS]
-        if not all(file.is_file() for file in files):
+        name = f"{utterance.id}.wav"
+        if not ours or not all((system.audio / name).is_file() for system in ours):
             continue
         original, rate = audio.read(utterance.path)
         reference = audio.to_mono(original)
         # One scale for all versions: what is weaker is drawn weaker.
         scale = {"peak": float(reference.abs().max()), "top_db": float(mel_decibels(reference, rate).max())}
-        versions = [_version("original", reference, rate, scale, size=2 * len(reference))]
-        for name, file, known in zip(SYSTEMS, files, records, strict=True):
-            tokens = file.with_suffix(bitstream.SUFFIX)
-            record = known.get(utterance.id)
-            decoded, rate = audio.read(file)
+        versions = [_version("Original", reference, rate, scale, size=2 * len(reference))]
+        for system in systems:
+            if not (system.audio / name).is_file():  # it is not to be had, or failed on this one
+                continue
+            record = system.records.get(utterance.id)
+            tokens = system.audio / f"{utterance.id}{bitstream.SUFFIX}"
+            decoded, rate = audio.read(system.audio / name)
             versions.append(
                 _version(
-                    name,
+                    system.name,
                     audio.to_mono(decoded),
                     rate,
                     scale,
-                    tokens=len(bitstream.read_tokens(tokens).tokens),
-                    size=tokens.stat().st_size,
+                    tokens=len(bitstream.read_tokens(tokens).tokens) if system.ours else None,
+                    size=tokens.stat().st_size if system.ours else record.file_bytes if record else None,
                     scores=record.scores if record else {},
                     failures=record.failures if record else {},
                 )
             )
         examples.append(Example(utterance, sources.get(utterance.id, {}), versions))
     if not examples:
-        raise CodecError(f"{folder}: no recording decoded by both models; expected trained/ID.wav and untrained/ID.wav")
+        places = ", ".join(str(system.audio) for system in ours)
+        raise CodecError(f"no recording decoded by all of our models; expected ID.wav and ID.svq in {places}")
     return examples
 
 

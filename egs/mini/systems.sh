@@ -11,8 +11,10 @@
 # that is not there is a line of the table that says so. What is scored already is not scored again.
 set -euo pipefail
 
-systems="ground-truth resample:16000 resample:8000 opus:12 opus:6 speex:1 codec2:3200 codec2:2400 codec2:1300 codec2:700
+shipped=simvq-24khz-0.9kbps # scored too, where no systems are named
+known="ground-truth resample:16000 resample:8000 opus:12 opus:6 speex:1 codec2:3200 codec2:2400 codec2:1300 codec2:700
   encodec:3 dac:3 mimi:8"
+systems=default
 manifest=
 output=exp/mini/systems
 model=exp/mini/tiny/best
@@ -22,7 +24,7 @@ while (($#)); do
     --manifest) manifest=${2:?a manifest}; shift 2 ;;
     -o | --output) output=${2:?a folder}; shift 2 ;;
     --systems) systems=${2?names}; shift 2 ;;
-    --model) model=${2:?a model folder}; shift 2 ;;
+    --model) model=${2?a model folder, or "" for none}; shift 2 ;;
     --report) score=; shift ;;
     --) shift; break ;;
     *) echo "error: unknown option $1; known are --manifest, -o, --systems, --model, --report and --" >&2
@@ -38,9 +40,13 @@ if [[ -z $manifest ]]; then
   manifest=exp/mini/data/test-mini.jsonl
   [[ -f $manifest ]] || python recipes/prepare_libritts.py egs/mini/corpus -o exp/mini/data
 fi
+if [[ $systems == default ]]; then
+  systems=$known
+  codec info | grep -q "^$shipped: " && systems+=" $shipped"
+fi
 if [[ -d $model ]]; then
   systems+=" $model"
-else
+elif [[ $model ]]; then
   echo "$model: no such model, the table goes without; make demo trains it" >&2
 fi
 

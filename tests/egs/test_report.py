@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -20,7 +21,10 @@ from codec import Codec, audio, bitstream
 from codec.cli import run
 from codec.config import RunConfig, build, dump_yaml
 from codec.evaluation import MetricOptions, ModelSystem, build_metrics, evaluate, summarize, write_report
+from codec.evaluation.systems import Resampling
+from codec.evaluation.unavailable import write_unavailable
 from codec.manifest import Utterance, write_manifest
+from codec.releasing import Released
 
 ROOT = Path(__file__).parents[2]
 MINI = ROOT / "egs" / "mini"
@@ -68,7 +72,10 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a run leaves, at the smallest size: two recordings, of which one was encoded and decoded."""
+    """What a run leaves, at the smallest size: two recordings, of which one was encoded and decoded.
+
+    Beside it two other codecs: one that is there (in truth a resampler), and one that is not installed.
+    """
     exp = tmp_path_factory.mktemp("exp")
     utterances = []
     for number, text in enumerate(("Fish & <chips>.", None)):
@@ -95,6 +102,11 @@ def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
         outcome = evaluate(system, utterances, build_metrics(["mel"], MetricOptions(RATE)), exp / "scores" / name)
         write_report(exp / "scores" / name, summarize(system, outcome, "test"))
 
+    metrics = build_metrics(["mel"], MetricOptions(RATE))
+    peer, folder = Resampling(8000, RATE), exp / "peers" / "resample-8000"
+    write_report(folder, summarize(peer, evaluate(peer, utterances, metrics, folder, save_audio=True), "test"))
+    write_unavailable(exp / "peers" / "opus-6", "opus:6", "the program opusenc is not installed")
+
     lines = [
         {"step": 50, "kind": "train", "loss/mel": 2.5, "lr": 1e-3, "audio_s_per_s": 12.0, "time_s": 20.0},
         {"step": 60, "kind": "switch", "codes": 60},
@@ -114,8 +126,9 @@ def arguments(exp: Path, **changed: Path) -> list[str]:
         "sources": exp / "SOURCES.csv",
         "output": exp / "report.html",
     }
-    evaluations = ["--evaluations", str(exp / "scores" / "trained"), str(exp / "scores" / "untrained")]
-    return evaluations + [part for name, path in {**options, **changed}.items() for part in (f"--{name}", str(path))]
+    given = ["--evaluations", str(exp / "scores" / "trained"), str(exp / "scores" / "untrained")]
+    given += [part for name in ("resample-8000", "opus-6") for part in ("--peer", str(exp / "peers" / name))]
+    return given + [part for name, path in {**options, **changed}.items() for part in (f"--{name}", str(path))]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +139,7 @@ def page(exp: Path, tmp_path_factory: pytest.TempPathFactory) -> Page:
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
     assert result.returncode == 0, result.stderr
     return Page((exp / "report.html").read_text(encoding="utf-8"))
@@ -141,14 +154,15 @@ def test_nothing_is_fetched_from_anywhere(page: Page, exp: Path) -> None:
 def test_the_sounds_are_the_recording_and_what_each_model_made_of_it(page: Page, exp: Path) -> None:
     sounds = [link.partition(",")[2] for link in page.links if link.startswith("data:audio/flac;base64,")]
     files = [exp / "corpus" / "0.flac", exp / "audio" / "trained" / "0.wav", exp / "audio" / "untrained" / "0.wav"]
-    assert len(sounds) == 3  # the second recording was not decoded and is not shown
+    files.append(exp / "peers" / "resample-8000" / "audio" / "0.wav")
+    assert len(sounds) == 4  # the second recording was not decoded and is not shown
     for sound, file in zip(sounds, files, strict=True):
         (exp / "sound.flac").write_bytes(base64.b64decode(sound))
         heard, rate = soundfile.read(exp / "sound.flac", dtype="int16")
         expected, _ = soundfile.read(file, dtype="int16")
         assert rate == RATE and abs(heard.astype(int) - expected).max() <= 1
     pictures = [link for link in page.links if link.startswith("data:image/png;base64,iVBOR")]
-    assert len(pictures) == 3 == len(set(pictures))
+    assert len(pictures) == 4 == len(set(pictures))
 
 
 def test_what_is_said_is_what_was_measured(page: Page, exp: Path) -> None:
@@ -164,6 +178,26 @@ def test_what_is_said_is_what_was_measured(page: Page, exp: Path) -> None:
     assert "training 2.5 min 100 steps" in page.text  # 150 s
     assert "audio seen 6.7 min in crops of 2 s" in page.text  # 100 steps of 4 crops of 1 s
     assert "rate 6,000 bit/s 1000 tokens a second" in page.text  # 6 bits a token
+
+
+def test_others_stand_beside_ours_and_what_is_missing_is_said(page: Page, exp: Path) -> None:
+    peer = json.loads((exp / "peers" / "resample-8000" / "summary.json").read_text())
+    assert f"{peer['metrics']['mel_distance']['mean']:.3f} 2 ok, 0 failed" in page.text
+    assert "Opus, 6 kbit/s is not here: the program opusenc is not installed." in page.text
+
+
+def test_the_shipped_model_alone(exp: Path, shipped: Released, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(exp / "audio" / "trained", tmp_path / "audio" / "shipped")  # any sounds do
+    monkeypatch.syspath_prepend(str(MINI))
+    options = ["--shipped", exp / "scores" / "trained", "--audio", tmp_path / "audio", "-o", tmp_path / "page.html"]
+    options += ["--manifest", exp / "data" / "test.jsonl", "--sources", exp / "SOURCES.csv"]
+    with pytest.raises(SystemExit) as ended:
+        run(importlib.import_module("report").app, [*map(str, options)])
+    assert ended.value.code == 0
+    text = Page((tmp_path / "page.html").read_text(encoding="utf-8")).text
+    assert "simvq-24khz-0.9kbps" in text and "450 bit/s" in text and "Shipped model" in text
+    assert f"weights {shipped.num_bytes / 1e6:.1f} MB in half precision" in text
+    assert "Training" not in text and "Untrained" not in text
 
 
 def test_text_is_escaped_and_licences_are_named(page: Page) -> None:
@@ -184,7 +218,7 @@ def test_curves_of_both_kinds_and_the_switch_are_drawn(exp: Path, page: Page) ->
     ("option", "path", "message"),
     [
         ("run", "none", "config.yaml: cannot read the settings"),
-        ("audio", "empty", "no recording decoded by both models"),
+        ("audio", "empty", "no recording decoded by all of our models"),
         ("manifest", "none.jsonl", "cannot read the manifest"),
         ("sources", "none.csv", "give --sources"),
         ("output", "empty", "is a folder"),

@@ -46,7 +46,9 @@ def run(checkout: Path, *arguments: str, **environment: str) -> subprocess.Compl
 
 
 def test_manifests_training_and_the_untrained_twin(checkout: Path) -> None:
-    result = run(checkout, "--stop-stage", "3", "--", *FEW_STEPS)
+    result = run(checkout, "--stop-stage", "1")
+    assert result.returncode == 0, result.stderr
+    result = run(checkout, "--stage", "3", "--stop-stage", "4", "--", *FEW_STEPS)
     assert result.returncode == 0, result.stderr
     exp = checkout / "exp" / "mini"
     assert (exp / "data" / "train-mini.jsonl").is_file()
@@ -54,17 +56,17 @@ def test_manifests_training_and_the_untrained_twin(checkout: Path) -> None:
     assert trained.stat().st_size == untrained.stat().st_size
     assert trained.read_bytes() != untrained.read_bytes()
     assert (exp / "tiny" / "best" / "config.json").read_text() == (exp / "untrained" / "config.json").read_text()
-    assert "stage 4" not in result.stdout
+    assert "stage 5" not in result.stdout
 
 
 def test_the_first_error_ends_it(checkout: Path) -> None:
-    result = run(checkout, "--stage", "6")  # nothing was encoded or scored
+    result = run(checkout, "--stage", "7")  # nothing was encoded or scored
     assert result.returncode == 2
     assert "recipes/evaluate.py first" in result.stderr
     assert not (checkout / "exp" / "mini" / "report.html").exists()
 
 
-@pytest.mark.parametrize("arguments", [["--stage"], ["--stage", "7"], ["--stop-stage", "two"], ["--faster"]])
+@pytest.mark.parametrize("arguments", [["--stage"], ["--stage", "8"], ["--stop-stage", "two"], ["--faster"]])
 def test_a_wrong_option_is_refused_before_anything_runs(checkout: Path, arguments: list[str]) -> None:
     result = run(checkout, *arguments)
     assert result.returncode == 2

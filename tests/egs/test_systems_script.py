@@ -64,6 +64,17 @@ def test_what_is_not_installed_is_left_to_the_table(checkout: Path) -> None:
     assert not stale.exists()
 
 
+def test_without_a_model_and_with_the_one_that_ships(checkout: Path) -> None:
+    result, log = run(checkout, "--systems", "resample:8000", "--model", "")
+    assert result.returncode == 0 and "no such model" not in result.stderr
+    assert log[-1].startswith("codec report out/resample-8000 --manifest")
+    (checkout / "bin" / "codec").write_text(
+        '#!/bin/sh\necho "simvq-24khz-0.9kbps: speech"\necho "codec $@" >> "$LOG"\n'
+    )
+    result, log = run(checkout, "--model", "")
+    assert result.returncode == 0 and "out/simvq-24khz-0.9kbps --manifest" in log[-1]
+
+
 def test_any_other_failure_ends_it(checkout: Path) -> None:
     result, log = run(checkout, "--systems", "broken:1 resample:8000", "--model", "none")
     assert result.returncode == 2 and "no such model" in result.stderr

@@ -1,0 +1,101 @@
+"""Scripts about the model that ships: the fit of its curve, its table's manifest, the codes that it uses."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+
+import pytest
+from tiny import CORPUS
+
+from codec import Codec, audio
+from codec.cli import run
+from codec.manifest import Utterance, read_manifest, write_manifest
+
+SCRIPTS = Path(__file__).parents[2] / "egs" / "pretrained"
+
+
+def call(name: str, *arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        run(importlib.import_module(name).app, [*map(str, arguments)])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    paths = sorted(CORPUS.glob("dev-mini/**/*.flac"))[:2]
+    infos = [audio.info(path) for path in paths]
+    utterances = [Utterance(p.stem, p, i.num_samples, i.sample_rate) for p, i in zip(paths, infos, strict=True)]
+    write_manifest(tmp_path / "dev.jsonl", utterances)
+    return tmp_path / "dev.jsonl"
+
+
+@pytest.mark.parametrize(("a", "b", "c"), [(2.2, 1.1, 0.45), (0.9, -0.6, 0.3)])  # PESQ rises, a mel distance falls
+def test_the_fit_finds_a_power_law_again(a: float, b: float, c: float) -> None:
+    fit_power_law = importlib.import_module("curve").fit_power_law
+    fit = fit_power_law([(hours, a - b * hours**-c) for hours in (0.5, 1.0, 3.0, 9.0, 20.0)])
+    assert (fit.a, fit.b, fit.c) == (pytest.approx(a, abs=1e-6), pytest.approx(b, abs=1e-6), pytest.approx(c))
+    assert fit.at(100.0) == pytest.approx(a - b * 100.0**-c)
+    assert fit.rms < 1e-9
+
+
+def test_models_of_a_run_are_scored_and_fitted(
+    tiny_run: Path, tiny_codec: Codec, manifest: Path, tmp_path: Path
+) -> None:
+    folders = []
+    for step in (450, 900, 1800, 3600):
+        tiny_codec.decoder.head.out.bias.data += 0.01
+        tiny_codec.save_pretrained(tmp_path / f"step_{step}")
+        (tmp_path / f"step_{step}" / "training.json").write_text(json.dumps({"step": step}))
+        folders.append(tmp_path / f"step_{step}")
+    output = tmp_path / "out"
+    options = ["--run", tiny_run, "--manifest", manifest, "--metrics", "mel", "--at", "100", "-o", output]
+    assert call("curve", *options, *folders) == 0
+    text = (output / "curve.md").read_text()
+    for hours in ("1.00", "2.00", "4.00", "8.00"):  # 450 steps of 4 crops of 2 s are one hour
+        mean = json.loads((output / f"step_{int(float(hours) * 450)}" / "summary.json").read_text())
+        assert f"| {hours} | {mean['metrics']['mel_distance']['mean']:.3f} |" in text
+    assert "4 points" in text and "at 100 h" in text
+    assert "<polyline" in (output / "curve.html").read_text()
+
+
+def test_the_log_alone_from_where_the_codebook_came_in(tiny_run: Path, tmp_path: Path) -> None:
+    lines = [
+        {"step": 450, "kind": "validation", "loss/mel": 0.5},
+        {"step": 500, "kind": "switch"},
+        {"step": 900, "kind": "validation", "loss/mel": 0.9},
+    ]
+    (tiny_run / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)) + '\n{"step": 95')
+    assert call("curve", "--run", tiny_run, "-o", tmp_path / "out") == 0
+    text = (tmp_path / "out" / "curve.md").read_text()
+    assert "| 2.00 | 0.900 |" in text and "0.500" not in text and "too few for a fit" in text
+
+
+def test_codes_are_counted_together(tiny_model_dir: Path, tiny_codec: Codec, manifest: Path, tmp_path: Path) -> None:
+    assert call("codes_used", manifest, manifest, "--model", tiny_model_dir, "-o", tmp_path / "codes.json") == 0
+    one, again, together = json.loads((tmp_path / "codes.json").read_text())["results"]
+    used = {
+        token
+        for utterance in read_manifest(manifest)
+        for token in tiny_codec.encode(audio.load(utterance.path, 24_000)).tokens[0].tolist()
+    }
+    assert one["codes_used"] == again["codes_used"] == together["codes_used"] == len(used)
+    assert together["tokens"] == 2 * one["tokens"]
+
+
+def test_short_clips_are_left_out_of_the_table(tmp_path: Path, speech_path: Path) -> None:
+    (tmp_path / "test").mkdir()
+    speech = audio.load(speech_path, 24_000)
+    for name, seconds in (("long", 1.0), ("short", 0.9)):
+        audio.write(tmp_path / "test" / f"{name}.flac", speech[: round(24_000 * seconds)], 24_000)
+    (tmp_path / "test.csv").write_text("id,path,speaker\nlong,test/long.flac,s1\nshort,test/short.flac,s2\n")
+    assert call("test_set", tmp_path, "-o", tmp_path / "out.jsonl") == 0
+    (utterance,) = read_manifest(tmp_path / "out.jsonl")
+    assert (utterance.id, utterance.speaker, utterance.duration_s) == ("long", "s1", 1.0)
