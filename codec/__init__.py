@@ -1,7 +1,7 @@
 """Single-codebook neural speech codecs around SimVQ.
 
 >>> from codec import Codec
->>> codec = Codec.from_pretrained("exp/mini/tiny/best")
+>>> codec = Codec.from_pretrained("simvq-24khz-0.9kbps")
 >>> tokens = codec.encode(audio, sample_rate=16_000)
 >>> back = codec.decode(tokens)
 """
