@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,16 @@ def test_every_recipe_states_its_budget(path: Path) -> None:
     amount = f"{hours:,.0f}" if hours >= 10 else f"{hours:.2f}"
     comments = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
     assert f"# Budget: {amount} hours of audio, {steps:,} steps of {crops} crops of {crop_s:g} s." in comments
+
+
+@pytest.mark.parametrize("path", [path for path in RECIPES if "libritts" in path.parts], ids=str)
+def test_every_recipe_of_the_paper_says_how_its_step_is_timed(path: Path) -> None:
+    """Its step time and GPU-hours, or that they are not measured yet; and the command."""
+    text = path.read_text(encoding="utf-8")
+    assert re.search(r"^# Step time and GPU-hours: (not measured yet|[\d.]+ s, [\d,]+ h of )", text, re.MULTILINE)
+    name = path.relative_to(Path(__file__).parents[1])
+    crop_s = load_run_config(path).data.crop_s
+    assert f"#   python benchmarks/train_step.py --config {name} --batch 32 --crop-s {crop_s:g}\n" in text
 
 
 def test_the_better_recipe_is_the_reference_with_parts_switched_on() -> None:

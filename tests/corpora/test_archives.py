@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import tarfile
 from pathlib import Path
 
@@ -81,6 +82,19 @@ def test_an_archive_that_was_cut_short_is_named(tmp_path: Path, share: float) ->
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(CodecError, match=r"a\.tar\.gz: damaged or not whole"):
         extract(path, tmp_path / "out")
+
+
+def test_a_full_disk_is_named(tmp_path: Path) -> None:
+    path = archive(tmp_path / "a.tar.gz", (tarfile.TarInfo("LibriTTS/b.wav"), bytes(50_000)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(
+        resource.RLIMIT_FSIZE, (10_000, before[1])
+    )  # refused in the middle of writing, as by a full disk
+    try:
+        with pytest.raises(CodecError, match=r"a\.tar\.gz: cannot be unpacked into .* \(File too large\); make room"):
+            extract(path, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_no_archive_and_no_archive_at_all(tmp_path: Path) -> None:
