@@ -9,6 +9,7 @@ Means over seeds, with the smallest and the largest in brackets where there are 
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from codec.files import replacing, write_text
 
 MARKS = ("<!-- tables: python egs/collapse/plain_table.py RESULTS.JSONL --write egs/collapse/RESULTS.md -->",
          "<!-- end of tables -->")  # fmt: skip
+COLLAPSE = "speech"  # latents of the figure of collapse
 DRAWN = ("kmeans", "dictionary", "vq", "ema", "simvq", "simvq-trainable", "fsq", "residual_simvq")
 
 app = typer.Typer(add_completion=False)
@@ -113,6 +115,33 @@ def draw(path: Path, lines: list[Line]) -> None:
         figure.savefig(temporary, metadata={"Software": None})
 
 
+def draw_collapse(path: Path, lines: list[Line], source: str) -> None:
+    """Codes used over codes there are, both logarithmic, and the error: who has use for a larger codebook."""
+    here = [line for line in lines if line["source"] == source]
+    figure = Figure(figsize=(8, 3.4), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2)
+    for number, name in enumerate(DRAWN):  # colours as in the other figure
+        mine = [line for line in here if line["system"] == name]
+        if len(unique(mine, "codebook_size")) > 1:
+            _curve(left, mine, "codes_used", name, f"C{number}")
+            _curve(right, mine, "distortion", name, f"C{number}")
+    sizes = unique(here, "codebook_size")
+    bits = [math.log2(size) for size in sizes]
+    left.plot(bits, sizes, "--", color="black", label="all codes")
+    left.axhline(here[0]["test_latents"], linestyle=":", color="black", label="as many as test latents")
+    left.set_yscale("log")
+    left.set_ylabel("codes used")
+    right.set_ylabel("mean squared error")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.set_xlabel("bits a latent, log2 K")
+        axes.set_title(source, fontsize=10)
+    figure.legend(*left.get_legend_handles_labels(), fontsize=8, ncols=5, loc="outside lower center", frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+
+
 def _usable(line: Line) -> int:
     return min(line["codebook_size"], line["test_latents"])
 
@@ -136,19 +165,26 @@ def main(
     results: Annotated[Path, typer.Argument(metavar="RESULTS.JSONL", help="What plain.py wrote.")],
     write: Annotated[Path | None, typer.Option(help="Markdown file with the tables' marks.")] = None,
 ) -> None:
-    """Write plain.md and plain.png beside the results, and put the tables into a document."""
+    """Write plain.md and the figures beside the results, and put the tables into a document and its ``figures``."""
     lines = read_results(results)
     if not lines:
         raise CodecError(f"{results}: nothing is measured yet; run egs/collapse/plain.py first")
     text = markdown(lines)
     write_text(results.with_name("plain.md"), text)
     draw(results.with_name("plain.png"), lines)
-    print(f"{len(lines)} runs: {results.with_name('plain.md')}, {results.with_name('plain.png')}")
+    pictures = ["plain.png"]
+    if any(line["source"] == COLLAPSE for line in lines):
+        draw_collapse(results.with_name("collapse.png"), lines, COLLAPSE)
+        pictures.append("collapse.png")
+    print(f"{len(lines)} runs: {results.parent}: plain.md, {', '.join(pictures)}")
     if write is not None:
         before, begin, rest = write.read_text(encoding="utf-8").partition(MARKS[0])
         _, end, after = rest.partition(MARKS[1])
         if not (begin and end):
             raise CodecError(f"{write}: has no place for the tables; put the lines {MARKS[0]} and {MARKS[1]} there")
+        for picture in pictures:
+            with replacing(write.parent / "figures" / picture) as temporary:
+                shutil.copyfile(results.with_name(picture), temporary)
         write_text(write, f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
