@@ -6,9 +6,12 @@ import math
 
 import pytest
 import torch
-from contract_worker import SYSTEMS, latents, make, state
+from contract_worker import SETTINGS, SYSTEMS, latents, make, state
 
+from codec.config import ModelConfig
+from codec.config.base import build
 from codec.errors import CodecError
+from codec.quantizers import build_quantizer
 
 every_system = pytest.mark.parametrize("system", SYSTEMS)
 
@@ -91,6 +94,24 @@ def test_latents_that_are_not_numbers(system: str, bad: float) -> None:
     assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
     with pytest.raises(CodecError, match="NaN or infinite"):
         quantizer.initialize(broken.detach().mT.flatten(0, 1), "kmeans", torch.Generator())
+
+
+@every_system
+@pytest.mark.parametrize("dim", [1, 7])
+def test_any_width(system: str, dim: int) -> None:
+    """No system asks that the width can be divided, or that it has as many dimensions as it needs itself."""
+    config = build(ModelConfig, {"quantizer": {"codebook_size": 64, **SETTINGS[system]}}).quantizer
+    torch.manual_seed(0)
+    quantizer = build_quantizer(dim, config)
+    quantizer.initialize(latents(300, dim), "kmeans", torch.Generator().manual_seed(0))
+    latent = latents(2, dim, 9).requires_grad_()
+    out = quantizer(latent)
+    (out.loss + out.quantized.square().sum()).backward()
+    assert latent.grad is not None and bool(latent.grad.isfinite().all()) and bool(latent.grad.any())
+    tokens = quantizer.eval().encode(latent.detach())
+    quantized = quantizer.decode(tokens)
+    assert quantized.shape == (2, dim, 9) and bool(quantized.isfinite().all())
+    assert (quantized - latent).square().mean() < latent.var()
 
 
 @every_system

@@ -31,6 +31,10 @@ every_system = pytest.mark.parametrize("system", SYSTEMS)
         ({"name": "fsq", "codebook_size": 1000}, "codebook_size=1000: expected a power of two from 4 on"),
         ({"name": "bsq", "codebook_size": 100}, "try 128"),
         ({"name": "residual", "codebook_size": 8192}, "such as 91^2 = 8281"),
+        ({"name": "residual_simvq", "codebook_size": 8192}, "such as 91^2 = 8281"),
+        ({"name": "qinco", "codebook_size": 1001, "codebooks": 3}, "such as 10^3 = 1000"),
+        ({"name": "scvae", "codebook_size": 100}, "codebook_size=100 is not divisible by quantizer.gain_levels=16"),
+        ({"name": "lfq", "codebook_size": 96}, "expected a power of two from 2 on (one bit a dimension); try 128"),
         (
             {"name": "bsq", "codebook_size": 1 << 32},
             "codebook_size=4294967296: a token has at most 31 bits",
