@@ -89,6 +89,13 @@ class Screen:
             return cls(dtype, dims, None, _rounded(codes, dtype, chunk, dims, None))
         return cls(dtype, dims, None, _projected_low(codes, codes.weight, dtype, chunk, sizes))
 
+    def joined(self) -> Screen:
+        """The same in one chunk, whose bounds are the loosest of all: for searches that take all codes at once."""
+        chunks = list(self.chunks)
+        rows = torch.cat([chunk.rows for chunk in chunks])
+        loosest = [torch.stack(bound).max() for bound in list(zip(*chunks, strict=True))[1:]]
+        return Screen(self.dtype, self.dims, self.basis, [ScreenChunk(rows, *loosest)])
+
 
 class TableSizes(NamedTuple):
     """Of a table C: the longest row, and the longest of what rounding its rows takes away. () float64."""

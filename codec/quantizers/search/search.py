@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from codec.quantizers.kept import Kept
+from codec.quantizers.search import fused
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 from codec.quantizers.search.exact import nearest_linear_codes
 from codec.quantizers.search.plain import CodeChunk, full_float32, half_squared_norms, nearest_codes
@@ -15,18 +16,23 @@ from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
 
 
 class CodeSearch:
-    """Nearest codes of W C_k + b: screened on processors, plainly in float32 elsewhere.
+    """Nearest codes of W C_k + b: screened on processors, fused on NVIDIA GPUs, plainly in float32 elsewhere.
 
-    A screened search asks for sizes that the data decide, so on a GPU the host would wait for it at every chunk.
+    A screened search asks for sizes that the data decide, so on a GPU the host would wait for it at every chunk. The
+    fused one asks once, whether a query is left to float64; a training step may not, and searches plainly.
 
     Args:
         chunk: codes whose scores are held at once.
         screened: types of the devices where the search is screened; they must have float64.
+        fused: types of the devices where it is fused, if Triton is there; () for a plain search on GPUs.
     """
 
-    def __init__(self, chunk: int = CHUNK, screened: Collection[str] = ("cpu",)) -> None:
+    def __init__(
+        self, chunk: int = CHUNK, screened: Collection[str] = ("cpu",), fused: Collection[str] = ("cuda",)
+    ) -> None:
         self.chunk = chunk
         self.screened = screened
+        self.fused = fused
         self._screen: Kept[Screen] = Kept()
         self._codes: Kept[list[CodeChunk]] = Kept()
         self._sizes: Kept[TableSizes] = Kept()
@@ -42,6 +48,15 @@ class CodeSearch:
         """
         given = [weight for weight in (codes.weight, codes.bias) if weight is not None]
         trained, table = (given, [codes.table]) if frozen else ([*given, codes.table], [])
+        if keep and rows.device.type in self.fused and fused.unavailable(rows.device) is None:
+
+            def all_directions() -> Screen:
+                screen = Screen.of(codes, torch.bfloat16, self.chunk, dims=codes.table.shape[1]).joined()
+                self._screen.replace(screen)
+                return screen
+
+            screen = self._screen.get(trained, table, lambda: Screen.of(codes, torch.bfloat16, self.chunk).joined())
+            return fused.nearest_fused(rows, codes, screen, all_directions)
         if rows.device.type not in self.screened:
             chunks = (
                 self._codes.get(trained, table, lambda: list(self._project(codes))) if keep else self._project(codes)

@@ -1,0 +1,288 @@
+# mypy: disable-error-code="import-untyped, import-not-found"
+"""The nearest code on a GPU: scores that never leave the registers, then float64 among the few that are left.
+
+Three kernels (:mod:`codec.quantizers.search.kernels`), and one question of the host at the end:
+
+1. ``group_minima`` multiplies queries and codes of the screen in bfloat16 on the matrix units, added up in float32, and
+   keeps of every GROUP codes in a row only the least score: HELD numbers at most, so that many queries go in several
+   runs.
+2. ``list_candidates`` opens the groups that the bounds leave, and lists their codes that the bounds leave.
+3. ``decide`` measures the listed codes in float64, as :mod:`codec.quantizers.search.exact` does, with its rule
+   for ties.
+
+Queries with more than SLOTS codes left are counted, and searched in float64 among all codes.
+
+**Why the answer is exact.** With z the query and a, c the approximate and true code, all less the center,
+s = |a|^2 / 2 - z.a and s_true = |c|^2 / 2 - z.c, so s_true - s = (c - a).((c + a) / 2 - z): at most e |z - a| + e^2 / 2
+with e >= |c - a| (:class:`codec.quantizers.search.exact.Bounds`). To that comes what is lost of s itself:
+
+- rounding of the query to z': |z - z'| |a|, and |z_rest| |c_rest| where the screen has a basis (Cauchy-Schwarz);
+- products of bfloat16 numbers are exact in float32. Matrix units add b of them and the sum so far at once: terms are
+  aligned to the largest, and cut off where RN would round, at 24 bits or more (measured, not promised by the vendor:
+  Fasi, Higham, Mikaitis, Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ CS 7:e330, 2021; b is 4 or more).
+  Each of the b + 1 terms and the result then loses at most 2^-23 of the largest magnitude, which is at most
+  M = |z'| |a|: (D / b) (b + 2) 2^-23 M <= 1.5 D 2^-23 M in all. ``list_candidates`` adds in another order with ordinary
+  float32, D 2^-24 M at most;
+- |a|^2 / 2 was added up in float32, which costs (D + 2) 2^-24 of it, is held in float32, and is added to the product.
+
+All of the last two together is less than 2 W 2^-23 (|z'| |a| + |a|^2), W >= D + 6 the width of the screen. Where one of
+these numbers would not fit into float32, the query is left to the exact path.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from subprocess import SubprocessError
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.quantizers.search.codes import LinearCodes
+from codec.quantizers.search.exact import TIE, TINY, Bounds, nearest_of_all
+from codec.quantizers.search.screen import HALF_ULP, PARTS, Screen, ScreenChunk
+
+logger = logging.getLogger(__name__)
+
+GROUP = 64  # codes of which only the least score is kept; divides what screens are padded to
+SLOTS = 32  # codes listed for a query; one with more is searched in float64
+HELD = 2**25  # group minima at once, 134 MB
+LARGEST = 2.0**120  # of a score, with room to 2^128
+
+
+class Tiles(NamedTuple):
+    """How ``group_minima`` cuts its work."""
+
+    queries: int
+    codes: int
+    columns: int
+    warps: int
+    stages: int  # loads that run ahead
+
+    @property
+    def shared_bytes(self) -> int:
+        """Of shared memory, bfloat16, with the little that the reduction takes."""
+        return self.stages * (self.queries + self.codes) * self.columns * 2 + 2048
+
+
+TILES = (Tiles(128, 256, 64, 8, 3), Tiles(128, 128, 64, 8, 3), Tiles(128, 128, 32, 8, 3))  # the first that fits
+FEW = Tiles(16, 128, 64, 4, 4)  # for so few queries reading the codes takes longer than multiplying them
+
+
+@cache
+def unavailable(device: torch.device) -> str | None:
+    """Why the fused search cannot run on a device; None where it can. Said once in the log."""
+    reason = _missing(device)
+    if reason:
+        logger.debug("%s searches plainly in float32: %s", device, reason)
+    return reason
+
+
+def _missing(device: torch.device) -> str | None:
+    if find_spec("triton") is None:
+        return "Triton is not installed"
+    if device.type != "cuda":
+        return None if _interpreted() else f"Triton's kernels do not run on {device.type}"
+    if torch.version.hip is not None:
+        return "its bounds are known for NVIDIA's matrix units only"
+    if torch.cuda.get_device_capability(device) < (8, 0):
+        return "this GPU has no matrix units for bfloat16"
+    from triton.compiler import CompilationError
+    from triton.runtime.errors import TritonError
+
+    codes = LinearCodes(torch.eye(GROUP, 16, device=device))
+    try:  # it builds a launcher with the system's C compiler, which may be missing, or the headers of Python
+        nearest_fused(codes.table[:1], codes, Screen.of(codes, torch.bfloat16))
+    except (RuntimeError, OSError, SubprocessError, CompilationError, TritonError) as error:
+        logger.warning("codes are searched plainly on %s: Triton cannot build the fused search (%s)", device, error)
+        return "Triton cannot build its kernels"
+    return None
+
+
+def _interpreted() -> bool:
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def nearest_fused(
+    queries: Tensor, codes: LinearCodes, screen: Screen, wider: Callable[[], Screen] | None = None
+) -> Tensor:
+    """Index of the nearest code in Euclidean distance, in exact arithmetic; ties go to the lowest index.
+
+    The answers of :func:`codec.quantizers.search.exact.nearest_linear_codes`. Memory beyond codes and screen: HELD
+    numbers of float32, SLOTS + 1 of int32 and some D of float64 a query.
+
+    Args:
+        queries: (N, D).
+        codes: what is searched.
+        screen: of these codes, bfloat16; fastest with one chunk.
+        wider: makes a screen with all directions, for queries that one with a few does not serve.
+
+    Returns:
+        (N,) int64; 0 for a query that is not finite, and wherever no distance is.
+    """
+    if len(queries) == 0:
+        return torch.zeros(0, dtype=torch.int64, device=queries.device)
+    assert len(codes) < 2**31
+    with torch.autocast(queries.device.type, enabled=False):
+        centered = queries.double() - codes.center  # (N, D)
+        finite = centered.isfinite().all(dim=1)
+        centered = torch.where(finite.unsqueeze(1), centered, 0.0)
+        held = max(1, HELD * GROUP // len(codes))
+        parts = [_nearest(part, codes, screen) for part in centered.split(held)]
+        tokens, crowded = (torch.cat(column) for column in zip(*parts, strict=True))
+        crowded &= finite
+        if bool(crowded.any()):  # here, and only here, the host waits
+            if wider is not None and screen.basis is not None:
+                tokens[crowded] = nearest_fused(queries[crowded], codes, wider())
+            else:
+                logger.debug("%d of %d latents searched in float64 among all codes", int(crowded.sum()), len(crowded))
+                tokens[crowded] = nearest_of_all(centered[crowded], codes)
+    return torch.where(finite, tokens, 0)
+
+
+@dataclass
+class _Queries:
+    """Queries that are searched together, and what is known of them so far."""
+
+    rows: Tensor  # (n, d) -z in the screen's precision
+    square: Tensor  # (n,) |z|^2, float64 like all below
+    rounded: Tensor  # (n,) what of |z| rounding took
+    tail: Tensor  # (n,) what of |z| the basis leaves out
+    least: Tensor  # (n,) at least the true score of the nearest code
+
+
+def _prepare(centered: Tensor, screen: Screen) -> _Queries:
+    square = centered.square().sum(dim=1)
+    within = centered if screen.basis is None else centered @ screen.basis  # (n, d)
+    low = within.to(screen.dtype)
+    tail = torch.zeros_like(square)
+    if screen.basis is not None:
+        tail = torch.linalg.vector_norm(centered - within @ screen.basis.t(), dim=1)
+    rounded = torch.linalg.vector_norm(within - low.double(), dim=1)
+    return _Queries(-low, square, rounded, tail, least=torch.full_like(square, torch.inf))
+
+
+def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tensor, Tensor]:
+    """Tokens (n,), and whether a query has too many codes left."""
+    from codec.quantizers.search import kernels
+
+    n, D = centered.shape
+    slab = _prepare(centered, screen)
+    found = torch.empty(n, SLOTS, dtype=torch.int32, device=centered.device)
+    count = torch.zeros(n, dtype=torch.int32, device=centered.device)
+    crowded = torch.zeros(n, dtype=torch.bool, device=centered.device)
+    offset = 0
+    for chunk in screen.chunks:
+        crowded |= _list(slab, chunk, screen, offset, found, count)
+        offset += len(chunk.rows)  # only the last is padded
+    crowded |= (count > SLOTS) | ~slab.least.isfinite()
+    tokens = torch.empty(n, dtype=torch.int64, device=centered.device)
+    weight = codes.weight
+    kernels.decide[(n,)](
+        centered.contiguous(),
+        slab.square,
+        codes.table,
+        codes.table if weight is None else weight.contiguous(),
+        codes.center,
+        found,
+        count,
+        tokens,
+        codes.table.stride(0),
+        TIE,
+        D=D,
+        WEIGHTED=weight is not None,
+        SLOTS=SLOTS,
+        BLOCK_D=_power_of_two(D),
+        BLOCK_OUT=8,
+    )
+    return tokens, crowded
+
+
+def _list(slab: _Queries, chunk: ScreenChunk, screen: Screen, offset: int, found: Tensor, count: Tensor) -> Tensor:
+    """Adds the codes of a chunk that may be nearest to ``found`` and ``count``; (n,) whether numbers are too large."""
+    from codec.quantizers.search import kernels
+
+    rows, dims = chunk.rows, screen.dims
+    n, groups = len(slab.rows), len(rows) // GROUP
+    half = rows[:, dims : dims + PARTS].float().sum(dim=1)  # (k,)
+    minima = torch.empty(n, groups, device=rows.device)
+    tiles = _tiles(n, rows.device)
+    blocks, code_tiles = -(-n // tiles.queries), -(-len(rows) // tiles.codes)
+    tiles_each = -(-code_tiles // max(1, 4 * _processors(rows.device) // blocks))
+    kernels.group_minima[(blocks * -(-code_tiles // tiles_each),)](
+        slab.rows,
+        rows,
+        half,
+        minima,
+        n,
+        len(rows),
+        slab.rows.stride(0),
+        rows.stride(0),
+        tiles_each,
+        D=dims,
+        GROUP=GROUP,
+        BLOCK_N=tiles.queries,
+        BLOCK_K=tiles.codes,
+        BLOCK_D=tiles.columns,
+        WIDEN=not rows.is_cuda,
+        num_warps=tiles.warps,
+        num_stages=tiles.stages,
+    )
+    size = slab.square.sqrt()
+    both = (size + slab.rounded) * chunk.reach + chunk.reach.square() + chunk.tail.square()
+    adding = screen.width * 4 * HALF_ULP[torch.float32] * both
+    other = slab.rounded * chunk.reach + slab.tail * chunk.tail + adding + TIE * (slab.square + both) + TINY
+    bounds = Bounds(chunk.error, other, slab.square)
+    slab.least = torch.minimum(slab.least, bounds.upper(minima.amin(dim=1).double()))
+    limit = bounds.limit(slab.least)
+    limit = limit + 2.0**-20 * limit.abs()  # float32 then cannot round it below itself
+    kernels.list_candidates[(n,)](
+        slab.rows,
+        rows,
+        half,
+        minima,
+        limit.to(torch.float32),
+        found,
+        count,
+        offset,
+        groups,
+        slab.rows.stride(0),
+        rows.stride(0),
+        D=dims,
+        GROUP=GROUP,
+        SLOTS=SLOTS,
+        BLOCK_G=1024,
+        BLOCK_D=64,
+    )
+    return both >= LARGEST
+
+
+def _tiles(queries: int, device: torch.device) -> Tiles:
+    """For so many queries, what the device's shared memory holds."""
+    if queries <= FEW.queries:
+        return FEW
+    shared = _shared_bytes(device)
+    return next((tiles for tiles in TILES if tiles.shared_bytes <= shared), FEW)
+
+
+@cache
+def _shared_bytes(device: torch.device) -> int:
+    """For one block of threads."""
+    if device.type != "cuda":
+        return TILES[-1].shared_bytes
+    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+
+
+@cache
+def _processors(device: torch.device) -> int:
+    return torch.cuda.get_device_properties(device).multi_processor_count if device.type == "cuda" else 1
+
+
+def _power_of_two(size: int) -> int:
+    return 1 << (size - 1).bit_length()
