@@ -1,4 +1,4 @@
-"""``codec info``: facts about a token file, a model or an audio file."""
+"""``codec info``: facts about a token file, a token dataset, a model or an audio file."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ from codec.errors import CodecError
 
 def info(
     path: Annotated[
-        Path | None, typer.Argument(metavar="PATH", help="Token file, model folder, model that ships, or audio file.")
+        Path | None,
+        typer.Argument(metavar="PATH", help="Token file or dataset, model folder, model that ships, or audio file."),
     ] = None,
 ) -> None:
-    """Print what a token file (.svq), a model or an audio file holds; without PATH, which models ship."""
+    """Print what a token file, a token dataset, a model or an audio file holds; without PATH, which models ship."""
+    from codec.tokenstore.index import is_token_dataset
+
     if path is None:
         for model in bundled.bundled_models().values():
             typer.echo(f"{model.name}: {model.description}")
+    elif is_token_dataset(path):
+        _dataset(path)
     elif path.is_dir() or (not path.exists() and str(path) in bundled.bundled_models()):
         _model(path)
     elif is_token_file(path):
@@ -81,6 +86,25 @@ def _model(path: Path) -> None:
         "parameters": f"{sum(parameter.numel() for parameter in codec.parameters()):,}",
     }
     _print(f"{path}: model", facts)
+
+
+def _dataset(path: Path) -> None:
+    from codec.tokenstore.index import read_index
+
+    folder = path if path.is_dir() else path.parent
+    index = read_index(folder)
+    failed = f"; {len(index.failed)} left out" if index.failed else ""
+    facts = {
+        "model": f"{index.model.fingerprint} ({index.model.name})",
+        "sample rate": f"{index.model.sample_rate} Hz",
+        "frame rate": f"{index.model.frame_rate:g} tokens/s (hop {index.model.hop_length})",
+        "codebook": f"{index.model.codebook_size} codes, {index.codes_used} used",
+        "entropy": f"{index.entropy_bits:.2f} bits a token",
+        "recordings": f"{index.utterances}, {index.hours:.2f} h{failed}",
+        "tokens": str(index.tokens),
+        "shards": f"{len(index.shards)}, {index.format}",
+    }
+    _print(f"{folder}: token dataset", facts)
 
 
 def _audio(path: Path) -> None:

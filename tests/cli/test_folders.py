@@ -104,6 +104,25 @@ def test_what_is_there_is_kept_without_force(cli, tmp_path: Path, recordings: Pa
     assert read_tokens(kept).is_whole
 
 
+@pytest.mark.parametrize("options", [(), ("--jobs", 2), ("--batch", 60)])
+def test_what_recordings_need_is_said_once(
+    cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path, options: tuple[object, ...]
+) -> None:
+    samples, _ = soundfile.read(recordings / "a.wav")
+    for name in ("1.wav", "2.flac"):
+        soundfile.write(recordings / name, np.stack([samples, samples], axis=1), 16_000)
+    soundfile.write(recordings / "3.wav", samples, 8000)
+    outcome = cli("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir, *options)
+    assert outcome.code == 0
+    assert outcome.err == (
+        "2 files: down-mixed 2 channels to mono, resampled 16000 Hz to 24000 Hz\n"
+        "1 files: resampled 8000 Hz to 24000 Hz\n"
+    )
+    # One file by itself is named.
+    outcome = cli("encode", recordings / "3.wav", "-o", tmp_path / "3.svq", "--model", tiny_model_dir)
+    assert outcome.err == f"{recordings / '3.wav'}: resampled 8000 Hz to 24000 Hz\n"
+
+
 def test_links_are_followed_but_loops_are_not(cli, tmp_path: Path, recordings: Path, tiny_model_dir: Path) -> None:
     shutil.move(recordings / "deep", tmp_path / "elsewhere")
     (recordings / "deep").symlink_to(tmp_path / "elsewhere")

@@ -144,3 +144,11 @@ def test_a_reader_that_goes_away_is_no_crash(files: Path) -> None:
     ended = shell(files, "CODEC encode long.wav -o - MODEL | CODEC decode - MODEL | head -c 100")
     assert len(ended.stdout) == 100
     assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_a_pipe(files: Path) -> None:
+    ended = shell(files, "CODEC decode a.svq -o - MODEL > /dev/full")
+    assert ended.returncode == 2
+    said = b"error: standard output: writing failed (No space left on device); what was sent is not whole\n"
+    assert ended.stderr == said

@@ -123,3 +123,14 @@ def test_mistakes_of_decoding_datasets(
     done = cli("decode", dataset, "--model", tmp_path / "other", *output, "--id", "x")
     done.must_be_mistake(str(dataset), "made by model", "decode with the model that encoded it")
     assert not (tmp_path / "x.wav").exists()
+
+
+def test_info_of_a_dataset(cli, dataset: Path, tiny_codec: Codec, expected: list[int]) -> None:
+    outcome = cli("info", dataset)
+    assert outcome.code == 0 and cli("info", dataset / "tokens-00001.npy").out == outcome.out
+    title, *lines = outcome.out.splitlines()
+    assert title == f"{dataset}: token dataset"
+    facts = {name: value.strip() for name, value in (line.strip().split("  ", 1) for line in lines)}
+    assert facts["model"] == f"{tiny_codec.fingerprint} (tiny)"
+    assert facts["codebook"] == f"64 codes, {len(set(expected))} used"
+    assert (facts["recordings"], facts["tokens"], facts["shards"]) == ("2, 0.00 h", str(2 * len(expected)), "2, npy")
