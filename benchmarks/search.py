@@ -5,12 +5,13 @@
     python benchmarks/search.py --directions 30                   # a W as training leaves it: few strong directions
     python benchmarks/search.py --kind isotropic                  # latents that are near no code
     python benchmarks/search.py --equality 1000000 --device cuda  # tokens against plain float32, on so many latents
+    python benchmarks/search.py --latents 4500 --device cuda --tune   # other tiles of the fused search beside ours
 
-On a GPU, where the package searches plainly, the screened search stands beside it as ``screened``, in time and tokens.
+On a GPU ``ours`` is the fused search, if Triton is there, and the screened one stands beside it as ``screened``.
 
 All in one process and in turn, medians with quartiles. The floors are the products z.c alone at the measured rates of
-the machine. ``--equality`` counts latents whose token is not that of plain float32, and how far apart the distances of
-the two codes are.
+the machine; ``matrix_mb`` is what N x K distances would take. ``--equality`` counts latents whose token is not that of
+plain float32, how far apart the distances of the two codes are, and whether ours is ever the farther one in float64.
 """
 
 from __future__ import annotations
@@ -33,11 +34,19 @@ from codec.cli import run
 from codec.config import SimVQConfig
 from codec.devices import pick_device
 from codec.files import write_text
-from codec.quantizers.search import CodeSearch, LinearCodes, full_float32, half_squared_norms, nearest_codes
+from codec.quantizers.search import CodeSearch, LinearCodes, full_float32, fused, half_squared_norms, nearest_codes
+from codec.quantizers.search.fused import Tiles
 from codec.quantizers.simvq import SimVQ
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 CHUNK = 4096
+PIECE = 8192  # latents compared at once
+TUNED = (  # ways to cut the fused search
+    *(Tiles(128, 256, 64, 8, stages) for stages in (3, 4)),
+    *(Tiles(128, 128, 64, warps, stages) for warps in (4, 8) for stages in (3, 4)),
+    Tiles(64, 256, 64, 4, 4),
+    Tiles(256, 128, 64, 8, 3),
+)
 
 
 class Kind(StrEnum):
@@ -57,6 +66,7 @@ def main(
     directions: Annotated[float, typer.Option(help="Strong directions of W; 0: W as it starts.")] = 0.0,
     equality: Annotated[int, typer.Option(min=0, help="Compare tokens on so many latents instead of timing.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses.")] = 0,
+    tune: Annotated[bool, typer.Option(help="Also with other tiles of the fused search (GPU).")] = False,
     runs: Annotated[int, typer.Option(min=1)] = 7,
     device: Annotated[str, typer.Option()] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
@@ -70,7 +80,7 @@ def main(
         quantizer = make_quantizer(codebook, width, directions).to(target).train(training)
         if equality:
             return compare(quantizer, equality, kind, target)
-        return time_them(quantizer, latents, kind, target, runs)
+        return time_them(quantizer, latents, kind, target, runs, tune)
 
     result = with_threads(count, work)
     facts = {"device": str(target), "threads": count, "K": codebook, "D": width, "training": training}
@@ -104,10 +114,14 @@ def draw_latents(quantizer: SimVQ, count: int, kind: Kind, device: torch.device)
     return rows.T.unsqueeze(0).contiguous()
 
 
-def time_them(quantizer: SimVQ, count: int, kind: Kind, device: torch.device, runs: int) -> dict[str, object]:
+def time_them(
+    quantizer: SimVQ, count: int, kind: Kind, device: torch.device, runs: int, tune: bool
+) -> dict[str, object]:
     """Medians, ratios, memory and floors."""
     latent = draw_latents(quantizer, count, kind, device)
     contestants = training_passes(quantizer, latent) if quantizer.training else searches(quantizer, latent)
+    if tune and device.type == "cuda" and not quantizer.training:
+        contestants |= {" ".join(map(str, tiles)): _with_tiles(tiles, contestants["ours"]) for tiles in TUNED}
     contestants["ours"]()  # what is kept from call to call is there before
     timings = measure(contestants, device, runs=runs)
     operations = 2 * count * quantizer.codebook_size * quantizer.dim
@@ -116,6 +130,10 @@ def time_them(quantizer: SimVQ, count: int, kind: Kind, device: torch.device, ru
         str(dtype).removeprefix("torch."): operations / matrix_rate(device, dtype) / 1e9
         for dtype in (torch.float32, torch.bfloat16)
     }
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        floors["tf32"] = operations / matrix_rate(device, torch.float32) / 1e9
+        torch.set_float32_matmul_precision("highest")
     for name, timing in timings.items():
         print(
             f"{name:8} {timing.median_s:8.4f} s ({timing.low_s:.4f} to {timing.high_s:.4f})  peak {timing.peak_mb} MB"
@@ -124,6 +142,8 @@ def time_them(quantizer: SimVQ, count: int, kind: Kind, device: torch.device, ru
     print("floor of z.c: " + ", ".join(f"{value:.4f} s in {name}" for name, value in floors.items()))
     return {
         "N": count,
+        "fused": fused.unavailable(device) is None,
+        "matrix_mb": 4 * count * quantizer.codebook_size / 1e6,
         "contestants": {name: vars(timing) for name, timing in timings.items()},
         "twin_over_ours": timings["twin"].median_s / ours.median_s,
         "ours_over_floor": {name: ours.median_s / value for name, value in floors.items()},
@@ -148,9 +168,20 @@ def searches(quantizer: SimVQ, latent: Tensor) -> dict[str, Work]:
     return contestants
 
 
+def _with_tiles(tiles: Tiles, work: Work) -> Work:
+    def cut() -> object:
+        before, fused.TILES = fused.TILES, (tiles,)
+        try:
+            return work()
+        finally:
+            fused.TILES = before
+
+    return cut
+
+
 def screened(quantizer: SimVQ) -> Callable[[Tensor], Tensor]:
     """The screened search, also where the package does not choose it: (1, D, N) -> (N,)."""
-    search, projection = CodeSearch(screened=("cpu", "cuda")), quantizer.projection
+    search, projection = CodeSearch(screened=("cpu", "cuda"), fused=()), quantizer.projection
     codes = LinearCodes(quantizer.codebook, projection.weight.detach(), projection.bias.detach())
 
     @torch.no_grad()
@@ -184,22 +215,26 @@ def training_passes(quantizer: SimVQ, latent: Tensor) -> dict[str, Work]:
 
 def compare(quantizer: SimVQ, count: int, kind: Kind, device: torch.device) -> dict[str, object]:
     """How many tokens are not those of plain float32, and the largest relative difference of their distances."""
-    differ, largest, search = 0, 0.0, screened(quantizer)
+    differ, farther, largest = 0, 0, 0.0
     for latent in _pieces(quantizer, count, kind, device):
         rows = latent[0].T.contiguous()
-        ours, plain = search(latent), nearest_codes(rows, _chunks(quantizer))
+        ours, plain = quantizer.encode(latent).flatten(), nearest_codes(rows, _chunks(quantizer))
         where = (ours != plain).nonzero().flatten()
         differ += len(where)
         if len(where):
             near, far = (_distances(quantizer, rows[where], tokens[where]) for tokens in (ours, plain))
             largest = max(largest, float((far - near).abs().div(near).max()))
-    print(f"{differ} of {count} tokens differ from plain float32; squared distances by at most {largest:.2e} of them")
-    return {"latents": count, "differ": differ, "largest_relative_difference": largest}
+            farther += int((near > far * (1 + 2.0**-38)).sum())  # where ours is wrong: ties go by index
+    print(
+        f"{differ} of {count} tokens differ from plain float32; squared distances by at most {largest:.2e} of them; "
+        f"ours is farther away {farther} times"
+    )
+    return {"latents": count, "differ": differ, "farther": farther, "largest_relative_difference": largest}
 
 
 def _pieces(quantizer: SimVQ, count: int, kind: Kind, device: torch.device) -> Iterator[Tensor]:
-    for start in range(0, count, 2048):
-        yield draw_latents(quantizer, min(2048, count - start), kind, device)
+    for start in range(0, count, PIECE):
+        yield draw_latents(quantizer, min(PIECE, count - start), kind, device)
 
 
 def _chunks(quantizer: SimVQ) -> Iterator[tuple[Tensor, Tensor]]:
