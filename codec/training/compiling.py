@@ -14,10 +14,13 @@ from codec.model import Codec
 
 
 def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
-    """Compile encoder, decoder and discriminators in place; names in their state dicts stay.
+    """Compile encoder, the decoder's backbone and discriminators in place; names in their state dicts stay.
 
-    The bottleneck stays as it is: its search is one matrix product a chunk, and its results must not depend on the
-    compiler. Shapes are fixed, because crops are: another batch size is compiled once more.
+    The decoder's head stays as it is: it computes with complex numbers, and for the backward pass of its overlap-add,
+    sums into slices, torch 2.11 writes C++ in which a number stands where a vector is meant (``decltype(...)::blendv``
+    of a float), which no compiler takes. The bottleneck stays as it is: its search is one matrix product a chunk, and
+    its results must not depend on the compiler. Shapes are fixed, because crops are: another batch size is compiled
+    once more.
 
     Raises:
         CodecError: this machine cannot compile.
@@ -25,7 +28,7 @@ def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
     _try_compiler(next(codec.parameters()).device)
     # Two losses go backward through one pass of the discriminators: what was saved for the first must outlive it.
     torch._functorch.config.donated_buffer = False
-    for part in (codec.encoder, codec.decoder, discriminators):
+    for part in (codec.encoder, codec.decoder.backbone, discriminators):
         part.compile(dynamic=False)
 
 
