@@ -73,13 +73,14 @@ inference() {
   done
 }
 
-# The code search: against the matrix rate at K = 262,144, N = 4,500; training pass; tokens against plain float32.
+# The code search: against the matrix rate at K = 262,144, N = 4,500; tokens against plain float32; training pass; tiles.
 search() {
   local part=$(($1 / 3)) sizes=(--device "$device") many=1000000
   [[ $small ]] && sizes+=(--codebook 64 --width 8 --runs 1) many=100
   once "$out/search.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500
   once "$out/search_equality.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --equality "$many"
   once "$out/search_training.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --training --latents 4500
+  once "$out/search_tiles.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500 --tune
 }
 
 # The tests, which take the device that they find.
