@@ -35,7 +35,7 @@ def site(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
         shipped: Released = request.getfixturevalue("shipped")
         shutil.copytree(shipped.folder.parent, copy / "codec" / "bundled", dirs_exist_ok=True)
     build = f"from setuptools import build_meta; print(build_meta.build_wheel({str(tmp_path)!r}))"
-    built = subprocess.run([sys.executable, "-c", build], cwd=copy, capture_output=True, text=True, timeout=200)
+    built = subprocess.run([sys.executable, "-c", build], cwd=copy, capture_output=True, text=True, timeout=280)
     assert built.returncode == 0, built.stderr
     with zipfile.ZipFile(tmp_path / built.stdout.splitlines()[-1]) as wheel:
         wheel.extractall(tmp_path / "site")
@@ -61,7 +61,7 @@ def test_a_wheel_has_all_it_needs(site: Path, speech_path: Path, tmp_path: Path)
             env=environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=280,
         )
         assert done.returncode == 0, done.stderr
         assert done.stderr.splitlines()[0].startswith(str(site)), "the wheel's package, not the checkout's"
