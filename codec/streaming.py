@@ -16,7 +16,7 @@ from torch import Tensor
 from codec.errors import CodecError
 from codec.model import Codec
 
-PIECE_S = 2.0  # audio that the encoder takes at once, whatever the size of the chunks
+PIECE_S = 6.0  # audio that the encoder takes at once, whatever the size of the chunks
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
                 )
             position += len(piece)
             with torch.inference_mode():
-                latent = codec.encoder.step(piece.to(codec.device, torch.float32).view(1, 1, -1), state)
+                audio = piece.to(codec.device, torch.float32).view(1, 1, -1)
+                latent = codec.inference.step(codec.encoder, audio, state)
                 tokens = codec.quantizer.encode(latent)[0]
             if len(tokens):
                 yield tokens

@@ -7,6 +7,7 @@ needed, and made again when those have changed. What was measured is in docs/spe
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, get_args
 
 import torch
@@ -14,11 +15,11 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.inference.decoder import PreparedDecoder
-from codec.inference.encoder import PreparedEncoder
+from codec.inference.encoder import LEAST_HOPS, PreparedEncoder
 from codec.inference.weights import WeightsSeen
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
-from codec.modules.seanet import SEANetEncoder
+from codec.modules.seanet import EncoderState, SEANetEncoder, Stage
 from codec.modules.vocos import VocosBackbone
 
 DecoderDtype = Literal["float32", "bfloat16"]
@@ -54,13 +55,42 @@ class Inference:
 
     def latents(self, encoder: SEANetEncoder, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``encoder(audio, lengths)``: (B, 1, T) -> (B, D, F)."""
-        usable = lengths is None and audio.device.type == "cpu" and PreparedEncoder.takes(encoder)
-        if not usable or encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+        prepared = self._prepared(encoder, audio) if lengths is None else None
+        if prepared is None or not prepared.takes_signal(audio):
             return encoder(audio, lengths)
+        return prepared(audio)
+
+    def step(self, encoder: SEANetEncoder, audio: Tensor, state: EncoderState, *, last: bool = False) -> Tensor:
+        """``encoder.step(audio, state, last=last)``: (B, 1, n) -> (B, D, m).
+
+        Whole hops run prepared, once the encoder has begun; the few samples before and behind them through the modules.
+        """
+        strides = [stage.downsample.stride for stage in encoder.stages if isinstance(stage, Stage)]
+        hop = encoder.stem.stride * math.prod(strides)
+        least = LEAST_HOPS * hop
+        parts = []
+        if audio.shape[-1] >= 2 * least and (prepared := self._prepared(encoder, audio)) is not None:
+            begin = -state.stem.num_inputs % hop if state.out.started else least - state.stem.num_inputs % hop
+            parts.append(encoder.step(audio[..., :begin], state))
+            whole = (audio.shape[-1] - begin) // hop * hop
+            if prepared.continues(state) and whole >= least:
+                parts.append(prepared.step(audio[..., begin : begin + whole], state))
+                begin += whole
+            audio = audio[..., begin:]
+        if audio.shape[-1] or last or not parts:
+            parts.append(encoder.step(audio, state, last=last))
+        return torch.cat(parts, dim=-1)
+
+    def _prepared(self, encoder: SEANetEncoder, audio: Tensor) -> PreparedEncoder | None:
+        """Where it exists and serves."""
+        if encoder.training or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
+            return None
+        if audio.device.type != "cpu" or not PreparedEncoder.takes(encoder):
+            return None
         if self._encoder is None or not self._encoder[0].unchanged(encoder):
-            self._encoder = WeightsSeen(encoder), PreparedEncoder(encoder)
-        prepared = self._encoder[1]
-        return prepared(audio) if prepared.takes_signal(audio) else encoder(audio)
+            with torch.inference_mode(False), torch.no_grad():  # kept beyond the caller's
+                self._encoder = WeightsSeen(encoder), PreparedEncoder(encoder)
+        return self._encoder[1]
 
     def audio(self, decoder: Any, quantized: Tensor, frame_lengths: Tensor | None = None) -> Tensor:
         """``decoder(quantized, frame_lengths)``: (B, D, F) -> (B, 1, F * hop), of a :class:`codec.model.Decoder`.

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.inference.lstm import lstm_in_lanes
-from codec.modules.conv import Conv1d
-from codec.modules.seanet import ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
+from codec.inference.lstm import State, lstm_in_lanes
+from codec.modules.conv import Conv1d, Conv1dState
+from codec.modules.seanet import EncoderState, ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
+from codec.modules.transformer import CausalTransformer
 
 PIECE_SAMPLES = 32_000  # of all rows together, on a CPU: smaller ones spend their time on preparing weights
 LEAST_HOPS = 16  # a signal of fewer hops is left to the plain modules, which pad what is shorter than its padding
@@ -49,7 +50,7 @@ class _Stage(NamedTuple):
 
 
 class PreparedEncoder:
-    """:class:`SEANetEncoder` without gradient, for whole signals; causal ones only.
+    """:class:`SEANetEncoder` without gradient, for whole signals and for whole hops of one; causal ones only.
 
     The outputs are the module's up to rounding. Between the layers everything is (B, T, C): then a convolution needs no
     copies around it, and the 1x1 ones are plain matrix products. Always float32: half precision would change tokens,
@@ -85,17 +86,59 @@ class PreparedEncoder:
 
     def __call__(self, audio: Tensor) -> Tensor:
         """(B, 1, T) -> (B, D, ceil(T / hop))."""
+        held: list[Tensor | None] = [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
+        x = self._frames(audio, held, ends=True)
+        x = self._recur(x, None)[0]
+        x = self.transformer(x.transpose(1, 2)).transpose(1, 2)
+        return self._latent(_reflected(F.elu(x), self.out.overlap))
+
+    def continues(self, state: EncoderState) -> bool:
+        """Whether :meth:`step` can go on from here: every layer has begun, and the last hop is complete."""
+        return state.out.started and state.stem.num_inputs % self.hop_length == 0
+
+    def step(self, audio: Tensor, state: EncoderState) -> Tensor:
+        """``encoder.step(audio, state)`` of whole hops, from a state that it :meth:`continues`; changes the state.
+
+        (B, 1, n * hop) -> (B, D, n), n from ``LEAST_HOPS`` on.
+        """
+        hops, rest = divmod(audio.shape[-1], self.hop_length)
+        assert self.continues(state) and rest == 0 and hops >= LEAST_HOPS
+        layers = [(state.stem, self.stem, self.hop_length)]  # and inputs a hop
+        columns_per_hop = self.hop_length // self.stem.stride
+        for stage, of_stage in zip(self.stages, state.stages, strict=True):
+            for unit, of_unit in zip(stage.units, of_stage.units, strict=True):
+                layers.append((of_unit.block[0], unit.narrow, columns_per_hop))
+            layers.append((of_stage.downsample, stage.downsample, columns_per_hop))
+            columns_per_hop //= stage.downsample.stride
+        held: list[Tensor | None] = [_held(of_layer, conv) for of_layer, conv, _ in layers]
+        x = self._frames(audio, held, ends=False)
+        for (of_layer, _, columns), kept in zip(layers, held, strict=True):
+            _hold(of_layer, kept, hops * columns)
+        x, state.lstm.memory = self._recur(x, state.lstm.memory)
+        if isinstance(self.transformer, CausalTransformer):
+            x = self.transformer.step(x.transpose(1, 2), state.transformer).transpose(1, 2)
+        joined = torch.cat([_held(state.out, self.out), F.elu(x)], dim=1)
+        _hold(state.out, joined[:, joined.shape[1] - self.out.overlap :].clone(), hops)
+        return self._latent(joined)
+
+    def _frames(self, audio: Tensor, held: list[Tensor | None], *, ends: bool) -> Tensor:
+        """Everything before the LSTM, (B, 1, T) -> (B, F, C)."""
         signal = audio.transpose(1, 2)  # (B, T, 1)
         pieces = _cut(signal, self._piece_size(signal))
-        held: list[Tensor | None] = [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
-        frames = [self._front(piece, held, last=number == len(pieces) - 1) for number, piece in enumerate(pieces)]
-        x = torch.cat(frames, dim=1)  # (B, F, C)
-        if self.lstm is not None:
-            in_lanes = x.device.type == "cpu" and len(x) == 1
-            x = x + (lstm_in_lanes(self.lstm, x) if in_lanes else self.lstm(x)[0])
-        x = self.transformer(x.transpose(1, 2)).transpose(1, 2)
-        latent = self.out(_reflected(F.elu(x), self.out.overlap))
-        latent = latent.transpose(1, 2)
+        last = len(pieces) - 1 if ends else None
+        return torch.cat([self._front(piece, held, last=number == last) for number, piece in enumerate(pieces)], dim=1)
+
+    def _recur(self, x: Tensor, memory: State | None) -> tuple[Tensor, State | None]:
+        """The residual LSTM over (B, F, C), and its memory at the end."""
+        if self.lstm is None:
+            return x, None
+        in_lanes = x.device.type == "cpu" and len(x) == 1
+        out, memory = lstm_in_lanes(self.lstm, x, memory) if in_lanes else self.lstm(x, memory)
+        return x + out, memory
+
+    def _latent(self, x: Tensor) -> Tensor:
+        """(B, overlap + F, C) -> (B, D, F)."""
+        latent = self.out(x).transpose(1, 2)
         return F.normalize(latent, dim=1) if self.unit_norm else latent
 
     def _piece_size(self, signal: Tensor) -> int:
@@ -105,20 +148,23 @@ class PreparedEncoder:
         return hops * self.hop_length
 
     def _front(self, x: Tensor, held: list[Tensor | None], *, last: bool) -> Tensor:
-        """Everything before the LSTM, of one piece: (B, n, 1) -> (B, n / hop, C). ``held``: ends of the last piece."""
+        """Everything before the LSTM, of one piece: (B, n, 1) -> (B, n / hop, C).
+
+        ``held``: what convolutions took in last, of the piece before. ``last``: this piece is the signal's end.
+        """
         place = 0
-        joined = _joined(x, held, place, self.stem, last=last).squeeze(-1)
+        joined = _joined(x, held, place, self.stem, last=last, active=False).squeeze(-1)
         windows = joined.unfold(1, self.stem.kernel.shape[-1], self.stem.stride)
         x = F.linear(windows, self.stem.kernel[:, 0, 0], self.stem.bias)
         for stage in self.stages:
             for unit in stage.units:
                 place += 1
-                active = _elu_(_joined(x, held, place, unit.narrow, last=last))
+                active = _joined(x, held, place, unit.narrow, last=last)
                 hidden = _elu_(unit.narrow(active))
                 sums = F.linear(x, unit.shortcut, unit.bias)
                 x = sums.flatten(0, 1).addmm_(hidden.flatten(0, 1), unit.widen).view(sums.shape)
             place += 1
-            x = stage.downsample(_elu_(_joined(x, held, place, stage.downsample, last=last)))
+            x = stage.downsample(_joined(x, held, place, stage.downsample, last=last))
         return x
 
 
@@ -128,15 +174,40 @@ def _elu_(x: Tensor) -> Tensor:
     return torch.maximum(x, negative, out=x)
 
 
-def _joined(x: Tensor, held: list[Tensor | None], place: int, conv: _Conv, *, last: bool) -> Tensor:
-    """A copy of (B, n, C) behind what the convolution still needs of the piece before; at the end padded as it pads."""
+def _joined(
+    x: Tensor, held: list[Tensor | None], place: int, conv: _Conv, *, last: bool, active: bool = True
+) -> Tensor:
+    """A copy of (B, n, C) behind what the convolution still needs of the piece before; at the end padded as it pads.
+
+    ``active``: ELU lies before the convolution; what is held has been through it.
+    """
     overlap = conv.overlap
     before = held[place]
     parts = [x[:, 1 : overlap + 1].flip(1) if before is None else before, x]
-    if last and (missing := -x.shape[1] % conv.stride):
+    missing = -x.shape[1] % conv.stride if last else 0
+    if missing:
         parts.append(x[:, -missing - 1 : -1].flip(1))
-    held[place] = x[:, x.shape[1] - overlap :].clone()
-    return torch.cat(parts, dim=1)
+    joined = torch.cat(parts, dim=1)
+    if active:
+        _elu_(joined if before is None else joined[:, overlap:])
+    own = joined.shape[1] - missing
+    held[place] = joined[:, own - overlap : own].clone()
+    return joined
+
+
+def _held(state: Conv1dState, conv: _Conv) -> Tensor:
+    """What the module's convolution holds, as the prepared one does: (B, overlap, C)."""
+    assert state.held is not None
+    held = state.held[..., state.first :].transpose(1, 2)
+    assert held.shape[1] == conv.overlap
+    return held
+
+
+def _hold(state: Conv1dState, held: Tensor | None, inputs: int) -> None:
+    """The other way round, after so many more inputs: a whole number of strides."""
+    assert held is not None
+    state.held, state.first = held.transpose(1, 2), 0
+    state.num_inputs += inputs
 
 
 def _reflected(x: Tensor, left: int) -> Tensor:

@@ -13,8 +13,8 @@ MAX_REPAIRS = 2  # rounds of recomputing parts before the rest is done in one pa
 State = tuple[Tensor, Tensor]  # hidden and cell, (layers, B, C)
 
 
-def lstm_in_lanes(lstm: nn.LSTM, x: Tensor) -> Tensor:
-    """The outputs of ``lstm(x)`` from a zero state, (1, F, C) -> (1, F, H), up to rounding.
+def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
+    """``lstm(x, state)`` up to rounding: outputs (1, F, C) -> (1, F, H), and the state at the end.
 
     A step of one sequence is a matrix-vector product, which takes as long as reading the weights. So the sequence is
     cut into parts that run side by side. Each starts from a guess: the state after a run-up from zero, in which most
@@ -26,37 +26,40 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor) -> Tensor:
     Args:
         lstm: unidirectional, ``batch_first``, no projections.
         x: one sequence.
+        state: before it; None: zero.
     """
     frames = x.shape[1]
     length = frames // LANES  # of a part; what is left over follows in one pass
     if length <= RUN_UP:
-        return lstm(x)[0]
+        outputs, end = lstm(x, state)
+        return outputs, end
     parts = x[0, : LANES * length].view(LANES, length, -1)
     run_up = torch.cat([parts[:1, :RUN_UP], parts[:-1, -RUN_UP:]])  # of the first part: not used
     assumed = _select(lstm(run_up)[1], slice(None))
-    for state in assumed:
-        state[:, 0] = 0
+    starts = tuple(torch.zeros_like(guess[:, :1]) for guess in assumed) if state is None else state
+    for guess, start in zip(assumed, starts, strict=True):
+        guess[:, :1] = start
     outputs, ends = lstm(parts, assumed)
     for attempt in range(MAX_REPAIRS + 1):
-        true = tuple(torch.cat([torch.zeros_like(end[:, :1]), end[:, :-1]], dim=1) for end in ends)
+        true = tuple(torch.cat([start, end[:, :-1]], dim=1) for start, end in zip(starts, ends, strict=True))
         wrong = torch.stack([(a - b).abs().amax(dim=(0, 2)) for a, b in zip(assumed, true, strict=True)]).amax(dim=0)
         rows = (wrong > ROUNDING).nonzero()[:, 0]  # never the first
         if not len(rows):
             break
         if attempt == MAX_REPAIRS:  # a long memory
             first = int(rows[0])
-            rest = lstm(x[:, first * length :], _select(true, slice(first, first + 1)))[0]
-            return torch.cat([outputs[:first].reshape(1, first * length, -1), rest], dim=1)
+            rest, last = lstm(x[:, first * length :], _select(true, slice(first, first + 1)))
+            return torch.cat([outputs[:first].reshape(1, first * length, -1), rest], dim=1), last
         again, ended = lstm(parts[rows], _select(true, rows))
         outputs[rows] = again
         for kept, new, end, start in zip(assumed, true, ends, ended, strict=True):
             kept[:, rows] = new[:, rows]
             end[:, rows] = start
-    done = outputs.reshape(1, LANES * length, -1)
+    done, last = outputs.reshape(1, LANES * length, -1), _select(ends, slice(-1, None))
     if frames == LANES * length:
-        return done
-    rest = lstm(x[:, LANES * length :], _select(ends, slice(-1, None)))[0]
-    return torch.cat([done, rest], dim=1)
+        return done, last
+    rest, last = lstm(x[:, LANES * length :], last)
+    return torch.cat([done, rest], dim=1), last
 
 
 def _select(state: State | tuple[Tensor, ...], rows: slice | Tensor) -> State:

@@ -13,6 +13,7 @@ from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
 from codec.inference.lstm import LANES, RUN_UP, lstm_in_lanes
 from codec.inference.weights import WeightsSeen
+from codec.modules.seanet import EncoderState
 
 HOP = 320
 
@@ -62,6 +63,39 @@ def test_published_layers_and_real_speech_give_the_same_tokens(speech: Tensor) -
     plain = codec.quantizer.encode(codec.encoder(audio))
     assert len(plain.unique()) > 20
     assert torch.equal(codec.quantizer.encode(Inference().latents(codec.encoder, audio)), plain)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("changes", [{}, {"lstm_layers": 0}, {"residual_layers": 2}, {"transformer": {"layers": 1}}])
+def test_prepared_steps_are_those_of_the_modules(
+    tiny_codec: Codec, speech: Tensor, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the chunks, and each latent as early."""
+    settings = tiny_codec.config.model_dump(mode="json")
+    settings["encoder"] |= changes
+    torch.manual_seed(0)
+    encoder = Codec(build(ModelConfig, settings)).eval().encoder
+    hops = 0
+    original = PreparedEncoder.step
+
+    def counted(self: PreparedEncoder, audio: Tensor, state: EncoderState) -> Tensor:
+        nonlocal hops
+        hops += audio.shape[-1] // HOP
+        return original(self, audio, state)
+
+    monkeypatch.setattr(PreparedEncoder, "step", counted)
+    inference, plain, ours = Inference(), encoder.initial_state(), encoder.initial_state()
+    audio = speech.view(1, 1, -1)[..., : 100 * HOP + 7]
+    at_once = encoder(audio)
+    sizes = [100, 40 * HOP, 0, 33 * HOP + 11, HOP, 3, audio.shape[-1] - 74 * HOP - 114]
+    found = []
+    for number, chunk in enumerate(audio.split(sizes, dim=-1)):
+        last = number == len(sizes) - 1
+        expected = encoder.step(chunk, plain, last=last)
+        found.append(inference.step(encoder, chunk, ours, last=last))
+        assert found[-1].shape == expected.shape
+    assert hops > 50
+    assert relative(torch.cat(found, dim=-1), at_once) < 1e-5
 
 
 def test_only_causal_encoders_are_prepared(tiny_codec: Codec, speech: Tensor) -> None:
@@ -165,8 +199,12 @@ class Counting:
 def test_lanes_give_what_one_pass_gives(frames: int, bias: float) -> None:
     lstm = forgetting(bias)
     x = torch.randn(1, frames, 6)
-    whole = lstm(x)[0]
-    assert (lstm_in_lanes(lstm, x) - whole).abs().max() < 1e-5
+    before = torch.rand(2, lstm.num_layers, 1, lstm.hidden_size).unbind()
+    for state in (None, before):
+        ours, end = lstm_in_lanes(lstm, x, state)
+        theirs, true_end = lstm(x, state)
+        for one, other in ((ours, theirs), *zip(end, true_end, strict=True)):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -305,3 +306,17 @@ def test_the_benchmark_runs_and_says_what_it_found(options: list[str], tmp_path:
     else:
         assert result["twin_over_ours"] > 0
         assert set(result["floor_s"]) == {"float32", "bfloat16"}
+
+
+def test_tokens_of_real_speech_are_compared(tiny_model_dir: Path, speech_path: Path, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    (tmp_path / "speech").mkdir()
+    shutil.copy(speech_path, tmp_path / "speech")
+    options = ["--model", str(tiny_model_dir), "--speech", str(tmp_path / "speech"), "--codebook", "500"]
+    command = [sys.executable, str(root / "benchmarks/search_equality.py"), *options, "-o", str(tmp_path / "out.json")]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(root)}, stdout=subprocess.DEVNULL)
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert result["latents"] > 100 and result["K"] == 500
+    for mode in ("eval", "training"):
+        assert result[mode]["codes_used"] > 10
+        assert result[mode]["differ"] == 0 or result[mode]["farther_by_at_most"] < 1e-3
