@@ -10,12 +10,13 @@ A member maps audio (B, T) to its feature maps, the last one being its judgement
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 from codec.config import DiscriminatorConfig
 
@@ -58,7 +59,7 @@ class PeriodMember(nn.Module):
         x = audio.unflatten(-1, (-1, self.period)).unsqueeze(1)  # (B, 1, T / period, period)
         features = []
         for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
+            x = F.leaky_relu(conv(x), SLOPE, inplace=True)
             features.append(x)
         features.append(self.out(x))
         return features if self.dac else features[1:]
@@ -82,7 +83,7 @@ class ResolutionMember(nn.Module):
         x = _stft(audio, self.n_fft, self.hop_length, self.win_length).abs().unsqueeze(1)
         features = []
         for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
+            x = F.leaky_relu(conv(x), SLOPE, inplace=True)
             features.append(x)
         features.append(self.out(x))
         return features
@@ -115,7 +116,7 @@ class BandMember(nn.Module):
         for convs, low, high in zip(self.bands, self.edges, self.edges[1:], strict=False):
             band = x[..., low:high]
             for conv in cast(nn.ModuleList, convs):
-                band = F.leaky_relu(conv(band), SLOPE)
+                band = F.leaky_relu(conv(band), SLOPE, inplace=True)
                 features.append(band)
             joined.append(band)
         features.append(self.out(torch.cat(joined, dim=-1)))
@@ -162,7 +163,11 @@ class Discriminators(nn.ModuleDict):
         Two signals in one call, because data-parallel training wants one forward pass for each backward pass, and not
         in one batch, because a loss on one of them alone would then compute gradients of zero for the other.
         """
-        return self._judge(audio) if other is None else (self._judge(audio), self._judge(other))
+        if other is None:
+            return self._judge(audio)
+        # Weights are normalised once for both, forward and backward; the compiler sees that by itself.
+        with nullcontext() if torch.compiler.is_compiling() else parametrize.cached():
+            return self._judge(audio), self._judge(other)
 
     def _judge(self, audio: Tensor) -> dict[str, list[Features]]:
         # Not through forward: Accelerate wraps that in an autocast, which does not end when it is entered twice.
