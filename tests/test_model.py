@@ -252,7 +252,7 @@ def test_a_damaged_model_folder_is_refused(tiny_model_dir: Path, damage, says: s
 
 
 def test_a_missing_folder_and_an_absent_device_are_named(tmp_path: Path, tiny_model_dir: Path) -> None:
-    with pytest.raises(CodecError, match="no such model folder.*train one"):
+    with pytest.raises(CodecError, match=r"no such model folder.*train one"):
         Codec.from_pretrained(tmp_path / "nothing")  # an absolute path is no hub name
     for device in ("warp", "cuda:77"):
         with pytest.raises(CodecError, match=r"cannot be used here.*use auto or cpu"):

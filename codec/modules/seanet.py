@@ -153,7 +153,9 @@ class SEANetEncoder(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         channels = config.channels
-        kernel_size = max(config.kernel_size, 2 * config.stem_stride)  # twice the stride, as of the other strided layers
+        kernel_size = max(
+            config.kernel_size, 2 * config.stem_stride
+        )  # twice the stride, as of the other strided layers
         self.stem = Conv1d(1, channels, kernel_size, config.stem_stride, causal=config.causal)
         stages = []
         for stride in config.strides:

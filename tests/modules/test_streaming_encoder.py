@@ -68,7 +68,14 @@ def test_an_encoder_in_chunks(T: int, sizes: list[int], causal: bool) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(
     "changes",
-    [{"unit_norm": True}, {"lstm_layers": 0}, {"residual_layers": 3}, {"strides": (1,)}, {"stem_stride": 8}, {"transformer": TRANSFORMER}],
+    [
+        {"unit_norm": True},
+        {"lstm_layers": 0},
+        {"residual_layers": 3},
+        {"strides": (1,)},
+        {"stem_stride": 8},
+        {"transformer": TRANSFORMER},
+    ],
 )
 @pytest.mark.parametrize("T", [1, HOP * 9, HOP * 9 + 1, HOP * 10 - 1])
 def test_every_setting_of_an_encoder_in_chunks(changes: dict[str, object], T: int) -> None:

@@ -276,7 +276,8 @@ def _shared_bytes(device: torch.device) -> int:
     """For one block of threads."""
     if device.type != "cuda":
         return TILES[-1].shared_bytes
-    return int(torch.cuda.get_device_properties(device).shared_memory_per_block_optin)
+    properties = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # absent from torch's stubs only
 
 
 @cache
