@@ -19,7 +19,7 @@ from codec.config import DecoderConfig, ModelConfig, build
 from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
-from codec.files import replacing, write_text
+from codec.files import read_json, replacing, write_text
 from codec.inference import Inference
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
@@ -31,7 +31,6 @@ from codec.pretrained import (
     check_sums,
     find_model,
     load_weights,
-    read_json,
     read_model_weights,
     remove_old_files,
 )
@@ -325,7 +324,8 @@ class Codec(nn.Module):
         inference = Inference(dtype, compile=compile)
         directory = find_model(name_or_dir, revision)
         check_sums(directory)
-        config = build(ModelConfig, read_json(directory / CONFIG_FILE), str(directory / CONFIG_FILE))
+        settings = directory / CONFIG_FILE
+        config = build(ModelConfig, read_json(settings, "give the folder of a model"), str(settings))
         target = pick_device(device)
         # Weights made under a caller's inference mode could never be trained.
         with torch.inference_mode(False):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 
 from codec import bundled
 from codec.errors import CodecError
+from codec.files import read_json
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -83,20 +82,6 @@ def _fetch(repository: str, revision: str | None) -> Path:
     raise CodecError(f"{repository}: no such folder, and no model from the hub: {reason}; check name and connection")
 
 
-def read_json(path: Path) -> Any:
-    """The contents of a model's ``config.json``.
-
-    Raises:
-        CodecError: missing or not JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CodecError(f"{path.parent}: no readable {path.name} ({error.strerror}); not a model folder") from None
-    except ValueError:
-        raise CodecError(f"{path}: not JSON; save the model again") from None
-
-
 def sha256_of(path: Path) -> str:
     """Checksum of a file, 64 hex digits."""
     with path.open("rb") as file:
@@ -133,8 +118,7 @@ def weight_files(directory: Path) -> list[str]:
     """
     if (directory / WEIGHTS_FILE).is_file() or not (directory / PARTS_INDEX_FILE).is_file():
         return [WEIGHTS_FILE]
-    index = read_json(directory / PARTS_INDEX_FILE)
-    places = index.get("weight_map") if isinstance(index, dict) else None
+    places = read_json(directory / PARTS_INDEX_FILE, "get the model again").get("weight_map")
     names = sorted(set(places.values())) if isinstance(places, dict) else []
     if not names or not all(isinstance(name, str) and Path(name).match(PARTS) and "/" not in name for name in names):
         raise CodecError(f"{directory / PARTS_INDEX_FILE}: tells of no files {PARTS} beside it; get the model again")

@@ -13,7 +13,7 @@ from typing import Any
 
 from codec.config import load_run_config
 from codec.errors import CodecError
-from codec.files import replacing, write_text
+from codec.files import read_json, replacing, write_text
 from codec.model import Codec
 from codec.pretrained import (
     CHECKSUMS_FILE,
@@ -23,7 +23,6 @@ from codec.pretrained import (
     TRAINING_FILE,
     WEIGHTS_FILE,
     check_repository_name,
-    read_json,
     remove_old_files,
     sha256_of,
     weight_files,
@@ -34,6 +33,7 @@ logger = logging.getLogger(__name__)
 CARD_FILE = "README.md"
 RUN_FILE = "config.yaml"  # of a run folder, one above best/ and last/
 METRICS_FILE = "metrics.jsonl"  # beside it
+NO_STEP = "train again, or remove the file if the step is not known"
 
 
 def prepare(
@@ -196,9 +196,9 @@ def scores_of(codec: Codec, evaluation: Path | None) -> Mapping[str, Any] | None
     """
     if evaluation is None:
         return None
-    scores = read_json(evaluation / "summary.json")
+    scores = read_json(evaluation / "summary.json", "score the model with recipes/evaluate.py first")
     needed = {"test_set", "utterances", "speakers", "duration_s", "protocol", "metrics", "system"}
-    if not isinstance(scores, dict) or not needed <= scores.keys():
+    if not needed <= scores.keys():
         raise CodecError(f"{evaluation}: no finished evaluation; score the model with recipes/evaluate.py first")
     if codec.fingerprint not in str(scores["system"]["identity"]):
         raise CodecError(
@@ -257,10 +257,9 @@ def _step_of(model: Path) -> int | None:
     path = model / TRAINING_FILE
     if not path.is_file():
         return None
-    facts = read_json(path)
-    step = facts.get("step") if isinstance(facts, dict) else None
+    step = read_json(path, NO_STEP).get("step")
     if type(step) is not int or step < 0:
-        raise CodecError(f"{path}: no step in it; train again, or remove the file if the step is not known")
+        raise CodecError(f"{path}: no step in it; {NO_STEP}")
     return step
 
 

@@ -235,7 +235,7 @@ def _not_json(directory: Path) -> None:
     ("damage", "says"),
     [
         (_drop("model.safetensors"), "model.safetensors: no such file; a model folder holds"),
-        (_drop("config.json"), "no readable config.json"),
+        (_drop("config.json"), "config.json: cannot be read"),
         (_truncate, "damaged or not a safetensors file"),
         (_lose_a_weight, "1 missing (decoder.head.out.bias)"),
         (_other_sizes, "1 of another shape (quantizer.codebook (64, 16) instead of (32, 16))"),

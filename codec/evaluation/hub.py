@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 from codec.errors import CodecError
 from codec.evaluation.unavailable import SystemUnavailableError
-from codec.pretrained import read_json
+from codec.files import read_json
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -112,7 +112,7 @@ def load(model_class: Any, folder: Path, device: torch.device) -> Any:
             them (the library itself fills up with random numbers).
     """
     expected = getattr(getattr(model_class, "config_class", None), "model_type", None)  # None: any that has such a head
-    found = read_json(folder / "config.json").get("model_type")
+    found = read_json(folder / "config.json", "give the folder of a network").get("model_type")
     if expected is not None and found != expected:
         raise SystemUnavailableError(f"{folder}: holds a network of type {found}, expected {expected}; name another")
     try:

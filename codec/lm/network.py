@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from codec.config.lm import LMModelConfig
 from codec.devices import pick_device
 from codec.errors import CodecError
+from codec.files import read_json
 from codec.lm.corpus import Vocabulary
 from codec.lm.loss import token_losses
 from codec.lm.packing import Sequences
-from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, read_json, read_weights
+from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, read_weights
 from codec.tokenstore import Model
 
 if TYPE_CHECKING:
@@ -86,8 +87,8 @@ class LanguageModel(nn.Module):
             CodecError: not such a folder, damaged, or ``transformers`` is not installed.
         """
         directory = Path(directory)
-        facts = read_json(directory / CONFIG_FILE)
-        if not isinstance(facts, dict) or facts.get("model_type") != "llama" or "codec" not in facts:
+        facts = read_json(directory / CONFIG_FILE, "recipes/train_lm.py makes language models")
+        if facts.get("model_type") != "llama" or "codec" not in facts:
             raise CodecError(f"{directory}: not a language model of speech tokens; recipes/train_lm.py makes one")
         read_weights(directory / WEIGHTS_FILE)  # its errors are one line
         llama = _transformers().LlamaForCausalLM.from_pretrained(directory, local_files_only=True)

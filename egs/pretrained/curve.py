@@ -30,10 +30,10 @@ from codec.cli import run
 from codec.config import RunConfig, load_run_config
 from codec.errors import CodecError
 from codec.evaluation import MetricOptions, ModelSystem, build_metrics, evaluate, summarize, write_report
-from codec.files import write_text
+from codec.files import read_json, write_text
 from codec.manifest import read_manifest
 from codec.pages import document
-from codec.pretrained import TRAINING_FILE, read_json
+from codec.pretrained import TRAINING_FILE
 
 EXPONENTS = np.linspace(0.02, 3.0, 299)
 LEAST_POINTS = 4  # one more than the fit has parameters
@@ -119,8 +119,8 @@ def _of_models(
     utterances = read_manifest(manifest)
     found: dict[str, list[tuple[float, float]]] = {}
     for folder in folders:
-        facts = read_json(folder / TRAINING_FILE)
-        if not isinstance(facts, dict) or type(facts.get("step")) is not int:
+        facts = read_json(folder / TRAINING_FILE, "give folders that a run wrote")
+        if type(facts.get("step")) is not int:
             raise CodecError(f"{folder / TRAINING_FILE}: no step in it; give folders that a run wrote")
         system = ModelSystem(folder, "cpu")
         built = build_metrics(list(metrics), MetricOptions(system.sample_rate))
