@@ -10,7 +10,6 @@ The twins (benchmarks/naive) do what the published code does, with our weights. 
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -28,13 +27,12 @@ from codec.benchmarking.timing import Work
 from codec.cli import bench, run
 from codec.cli.console import Device
 from codec.devices import pick_device
-from codec.errors import CodecError
-from codec.files import write_text
+from codec.documents import find_place
 from codec.quantizers.simvq import SimVQ
 from codec.training.trainer import Trainer
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+MARKS = ("<!-- measured: begin -->", "<!-- measured: end -->")
 
 
 @app.command()
@@ -115,9 +113,7 @@ def naive_step(trainer: Trainer, audio: Tensor) -> Work:
 
 
 def _write(document: Path, results: list[Path]) -> None:
-    text = document.read_text(encoding="utf-8")
-    if BEGIN not in text or END not in text:
-        raise CodecError(f"{document}: has no lines {BEGIN} and {END}; add them where the results are to stand")
+    place = find_place(document, MARKS)
     parts: dict[str, list[report.Record]] = {}
     for path in results:
         machine, records = report.read_json(path)
@@ -129,9 +125,7 @@ def _write(document: Path, results: list[Path]) -> None:
         picture = document.parent / f"{document.stem}_{number}.png"
         report.plot(picture, records)
         blocks.append(f"{heading}\n\n{report.table(records)}\n\n![times]({picture.name})")
-    body = "\n\n".join([BEGIN, *blocks, END])
-    replaced = re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: body, text, flags=re.DOTALL)
-    write_text(document, replaced)
+    place.fill("\n\n".join(blocks))
 
 
 def _same(heading: str, machine: dict[str, object]) -> bool:

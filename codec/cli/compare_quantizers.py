@@ -20,6 +20,7 @@ def compare_quantizers(
     systems: Annotated[str | None, typer.Option(help="Comma-separated: at most four to draw; tables have all.")] = None,
 ) -> None:
     """Tables with intervals over seeds, curves over rate and training, maps of the codes: HTML and Markdown."""
+    from codec.documents import find_place
     from codec.errors import CodecError
     from codec.evaluation import bottlenecks
     from codec.files import write_text
@@ -31,16 +32,16 @@ def compare_quantizers(
         raise CodecError(f"--systems: {', '.join(unknown)} not in the results; known are {', '.join(known)}")
     if names is not None and not 1 <= len(names) <= bottlenecks.CURVES:
         raise CodecError(f"--systems: {len(names)} names; expected 1 to {bottlenecks.CURVES}")
-    around = None if write is None else bottlenecks.between_marks(write)
+    place = None if write is None else find_place(write, bottlenecks.MARKS)
     pictures = bottlenecks.map_pictures(read)
     files = {title: f"maps_{number}.png" for number, title in enumerate(pictures)}
     _write_pictures(output, pictures, files)
     write_text(output / "report.html", bottlenecks.html(read, names, pictures))
     write_text(output / "report.md", bottlenecks.markdown(read, files))
-    if write is not None and around is not None:
-        files = {title: f"{write.stem}_{file}" for title, file in files.items()}
-        _write_pictures(write.parent, pictures, files)
-        write_text(write, f"{around[0]}\n\n{bottlenecks.markdown(read, files, systems=False)}\n{around[1]}")
+    if place is not None:
+        files = {title: f"{place.document.stem}_{file}" for title, file in files.items()}
+        _write_pictures(place.document.parent, pictures, files)
+        place.fill(bottlenecks.markdown(read, files, systems=False))
     typer.echo(f"{output}: report.html and report.md of {len(read)} runs of {len(known)} systems")
 
 

@@ -307,23 +307,6 @@ def markdown(results: Sequence[Result], pictures: Mapping[str, str] | None = Non
     return "\n".join(parts)
 
 
-def between_marks(path: Path) -> tuple[str, str]:
-    """A document up to and from the place of the report, the marks included.
-
-    Raises:
-        CodecError: it cannot be read or has no such place.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CodecError(f"{path}: cannot be read ({error}); give a document") from None
-    before, begin, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not (begin and end):
-        raise CodecError(f"{path}: has no place for the report; put the lines {MARKS[0]} and {MARKS[1]} there")
-    return before + begin, end + after
-
-
 def html(results: Sequence[Result], systems: Sequence[str] | None, pictures: Mapping[str, bytes]) -> str:
     """The report as a page that is one file.
 

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from plain import read_results
 
 from codec.cli import run
+from codec.documents import find_place
 from codec.errors import CodecError
 from codec.files import replacing, write_text
 
@@ -178,14 +179,11 @@ def main(
         pictures.append("collapse.png")
     print(f"{len(lines)} runs: {results.parent}: plain.md, {', '.join(pictures)}")
     if write is not None:
-        before, begin, rest = write.read_text(encoding="utf-8").partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (begin and end):
-            raise CodecError(f"{write}: has no place for the tables; put the lines {MARKS[0]} and {MARKS[1]} there")
+        place = find_place(write, MARKS)
         for picture in pictures:
             with replacing(write.parent / "figures" / picture) as temporary:
                 shutil.copyfile(results.with_name(picture), temporary)
-        write_text(write, f"{before}{begin}\n\n{text}\n{end}{after}")
+        place.fill(text)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from codec.cli import run
 from codec.config import Settings, SimVQConfig, VQConfig, build
 from codec.config.base import Positive, PositiveFloat
 from codec.config.loading import read_yaml
+from codec.documents import find_place
 from codec.errors import CodecError
 from codec.files import write_text
 from codec.quantizers import VQ, Quantizer, SimVQ
@@ -171,11 +172,7 @@ def main(
     if write is not None:
         if random is None:
             raise CodecError(f"{write}: the page has the random draws too; leave --no-draws away")
-        before, begin, rest = write.read_text(encoding="utf-8").partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (begin and end):
-            raise CodecError(f"{write}: has no place for the numbers; put the lines {MARKS[0]} and {MARKS[1]} there")
-        write_text(write, f"{before}{begin}\n\n{text}\n{end}{after}")
+        find_place(write, MARKS).fill(text)
 
 
 if __name__ == "__main__":

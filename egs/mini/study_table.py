@@ -24,9 +24,9 @@ from scipy import stats
 from study import OUT, Row, check_unchanged, pick, read_rows
 
 from codec.cli import run
+from codec.documents import find_place
 from codec.errors import CodecError
 from codec.evaluation.records import RECORDS_FILE
-from codec.files import write_text
 
 RESAMPLES = 2000
 SHOWN = {"pesq_wb": "PESQ-WB", "stoi": "STOI", "mel_distance": "log-mel distance"}  # value -> heading
@@ -171,12 +171,7 @@ def main(
     table = markdown(found)
     print(table)
     if write is not None:
-        text = write.read_text(encoding="utf-8")
-        before, begin, rest = text.partition(MARKS[0])
-        _, end, after = rest.partition(MARKS[1])
-        if not (begin and end):
-            raise CodecError(f"{write}: has no place for the table; put the lines {MARKS[0]} and {MARKS[1]} there")
-        write_text(write, f"{before}{begin}\n\n{table}\n{end}{after}")
+        find_place(write, MARKS).fill(table)
 
 
 if __name__ == "__main__":

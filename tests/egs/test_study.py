@@ -170,7 +170,7 @@ def test_the_page_has_rows_differences_and_what_is_missing(
     assert "STOI of" not in text
     page.write_text("No marks.")
     assert command(table, "--runs", tmp_path / "runs", "--write", page) == 2
-    assert "has no place for the table" in capsys.readouterr().err and page.read_text() == "No marks."
+    assert "has no place for this" in capsys.readouterr().err and page.read_text() == "No marks."
     assert command(table, "--runs", tmp_path / "nothing") == 2
     assert "no row is scored yet" in capsys.readouterr().err
 
