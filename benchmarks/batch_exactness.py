@@ -17,10 +17,11 @@ from typing import Annotated
 import torch
 import typer
 from torch import Tensor
-from window_difference import recordings_below, untrained
+from window_difference import untrained
 
 from codec import Codec, CodecError, audio
 from codec.cli import run
+from codec.folders import recordings_below
 from codec.manifest import read_manifest
 from codec.model import Tokens
 

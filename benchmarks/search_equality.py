@@ -19,12 +19,13 @@ import typer
 from torch import Tensor
 
 from codec import Codec
-from codec.audio import AUDIO_SUFFIXES, load
+from codec.audio import load
 from codec.cli import run
 from codec.config import SimVQConfig
 from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import write_text
+from codec.folders import recordings_below
 from codec.quantizers.search import full_float32, half_squared_norms, nearest_codes
 from codec.quantizers.search.plain import CodeChunk
 from codec.quantizers.simvq import SimVQ
@@ -65,11 +66,8 @@ def speech_latents(codec: Codec, folder: Path) -> Tensor:
     Raises:
         CodecError: there is none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not files:
-        raise CodecError(f"{folder}: no recordings below it; give a folder of speech")
     found = []
-    for path in files:
+    for path in recordings_below(folder):
         audio = load(path, codec.sample_rate).to(codec.device)
         found.append(codec.inference.latents(codec.encoder, audio.view(1, 1, -1))[0].T)
     return torch.cat(found)

@@ -18,11 +18,11 @@ import torch
 import typer
 from torch import Tensor
 
-from codec import Codec, CodecError, audio, preset
-from codec.audio import AUDIO_SUFFIXES
+from codec import Codec
 from codec.cli import run
 from codec.config import ModelConfig
 from codec.evaluation.mel import LogMelDistance
+from codec.folders import audio, preset, recordings_below
 from codec.streaming import Windows, decode_chunks
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -89,14 +89,6 @@ def joined(folder: Path, sample_rate: int, seconds: float) -> Tensor:
         if not missing:
             break
     return torch.cat(clips)
-
-
-def recordings_below(folder: Path) -> list[Path]:
-    """Audio files, in the order of their names."""
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
-    if not paths:
-        raise CodecError(f"{folder}: no recordings below it ({', '.join(AUDIO_SUFFIXES)}); give a folder of speech")
-    return paths
 
 
 def _relative_error_db(reference: Tensor, other: Tensor, sample_rate: int) -> tuple[float, float]:

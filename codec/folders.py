@@ -50,6 +50,24 @@ def by_length(tasks: Sequence[Task], durations_s: Sequence[float], batch_s: floa
     return groups
 
 
+def recordings_below(path: Path) -> list[Path]:
+    """A recording, or all audio files below a folder, by path; links are followed.
+
+    Raises:
+        CodecError: nothing there, no audio below it, or a folder that cannot be listed.
+    """
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise CodecError(f"{path}: no such file or folder; give a recording or the folder that holds the recordings")
+    files, unreadable = _files_below(path, AUDIO_SUFFIXES)
+    if unreadable:
+        raise CodecError(unreadable[0])
+    if not files:
+        raise CodecError(f"{path}: no audio file below it; looked for {', '.join(AUDIO_SUFFIXES)}")
+    return files
+
+
 def plan_encoding(folder: Path, output: Path) -> Plan:
     """``x/a.wav`` -> ``x/a.wav.svq``: the whole name is kept, so that ``a.wav`` and ``a.flac`` do not collide.
 
@@ -92,7 +110,7 @@ def _plan(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[
     return Plan([Task(source, target) for target, source in claimed.items()], unreadable)
 
 
-def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path) -> tuple[list[Path], list[str]]:
+def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path | None = None) -> tuple[list[Path], list[str]]:
     """Files by path, and what could not be listed. Links are followed, but no folder is entered twice.
 
     Hidden files and folders are passed over, and so is ``left_out``, the output of an earlier run.
@@ -103,7 +121,8 @@ def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path) -> tuple
     def note(error: OSError) -> None:
         unreadable.append(f"{error.filename}: the folder cannot be listed ({error.strerror}); make it readable")
 
-    entered = {os.path.realpath(left_out)}  # not Path.resolve, which does not survive a link to itself
+    # Not Path.resolve, which does not survive a link to itself.
+    entered = set() if left_out is None else {os.path.realpath(left_out)}
     for root, folders, names in os.walk(folder, onerror=note, followlinks=True):
         real = os.path.realpath(root)
         if real in entered:  # a link to a folder above makes a loop, one beside it would be a second copy

@@ -16,9 +16,8 @@ from typing import Annotated
 
 import typer
 
-from codec.audio import AUDIO_SUFFIXES
 from codec.cli import run
-from codec.errors import CodecError
+from codec.folders import recordings_below
 from codec.releasing import release
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -50,7 +49,7 @@ def main(
     released = release(
         model,
         name,
-        [file for path in speech for file in _recordings(path)],
+        [file for path in speech for file in recordings_below(path)],
         description=description,
         licence=licence,
         evaluation=evaluation,
@@ -62,15 +61,6 @@ def main(
         f"{released.folder}: model {released.codec.fingerprint}, {released.num_bytes / 1e6:.1f} MB; "
         f"{released.equal} of {released.tokens} tokens as in float32 ({released.equal / released.tokens:.2%})"
     )
-
-
-def _recordings(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in AUDIO_SUFFIXES)
-    if not found:
-        raise CodecError(f"{path}: no recordings below it; give a folder of speech")
-    return found
 
 
 if __name__ == "__main__":

@@ -128,18 +128,14 @@ def load_speech(path: Path | None):  # type: ignore[no-untyped-def]
     import torch
 
     from codec import audio
-    from codec.audio import AUDIO_SUFFIXES
     from codec.config import ModelConfig
-    from codec.errors import CodecError
+    from codec.folders import recordings_below
 
     rate = ModelConfig().sample_rate
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES) if path.is_dir() else [path]
     pieces, missing = [], 60 * rate
-    for file in files:
+    for file in recordings_below(path):
         pieces.append(audio.load(file, rate)[:missing])
         missing -= len(pieces[-1])
         if not missing:
             break
-    if not pieces:
-        raise CodecError(f"{path}: no recordings below it; give a folder of speech")
     return torch.cat(pieces)

@@ -7,13 +7,12 @@ beside the recording: ``NAME.normalized.txt``, else ``NAME.txt``.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from codec.audio import AUDIO_SUFFIXES
 from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare_split
 from codec.errors import CodecError
+from codec.folders import recordings_below
 
 TEXT_SUFFIXES = (".normalized.txt", ".txt")
 
@@ -68,25 +67,12 @@ def list_recordings(folder: Path, speaker_level: int) -> list[Recording]:
     if not folder.is_dir():
         raise CodecError(f"{folder}: no such folder; give the folder that holds the recordings")
     recordings = []
-    for path in _audio_files(folder):
+    for path in recordings_below(folder):
         parts = path.relative_to(folder).with_suffix("").parts
         speaker = parts[speaker_level - 1] if 0 < speaker_level < len(parts) else ""
         texts = (path.with_name(path.stem + suffix) for suffix in TEXT_SUFFIXES)
         recordings.append(Recording("__".join(parts), path, speaker, next((t for t in texts if t.is_file()), None)))
-    if not recordings:
-        raise CodecError(f"{folder}: no audio file below it; looked for {', '.join(AUDIO_SUFFIXES)}")
     return recordings
-
-
-def _audio_files(folder: Path) -> Iterator[Path]:
-    def refuse(error: OSError) -> None:
-        raise CodecError(f"{error.filename}: cannot list the folder ({error.strerror}); make it readable") from None
-
-    for root, folders, names in os.walk(folder, onerror=refuse):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
-            if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."):
-                yield Path(root, name)
 
 
 def _is_held_out(recording: Recording, share: float) -> bool:
