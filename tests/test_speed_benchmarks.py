@@ -107,7 +107,7 @@ def test_the_twins_step_is_ours(naive: SimpleNamespace, tmp_path: Path, speech: 
     twin.step(audio)
     assert all((a - b).abs().max() > 0 for a, b in zip(ours.plain_codec.parameters(), start, strict=True))
     sides = [
-        (ours.optimizer, twin.optimizer, ours.plain_codec, other.plain_codec),
+        (ours.optimizers[0], twin.optimizer, ours.plain_codec, other.plain_codec),
         (ours.discriminator_optimizer, twin.discriminator_optimizer, ours.plain_discriminators, twin.discriminators),
     ]
     for mine, theirs, module, their_module in sides:

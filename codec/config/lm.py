@@ -55,6 +55,9 @@ class LMOptimizerConfig(Settings):
     warmup_steps: NonNegative = 500
     schedule: Literal["constant", "cosine"] = "cosine"
     final_share: Share = 0.1  # of the rate, where the cosine ends
+    decay_share: Annotated[float, Field(gt=0, le=1)] = (
+        1.0  # of the steps, at their end: those over which the cosine falls
+    )
     clip_norm: PositiveFloat | None = 1.0
 
 

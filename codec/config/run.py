@@ -101,8 +101,10 @@ class DataConfig(Settings):
 
 
 class OptimizerConfig(Settings):
-    """Adam for both sides. ``schedule`` follows a linear warm-up over ``warmup_steps``."""
+    """Of both sides. ``schedule`` follows a linear warm-up over ``warmup_steps``."""
 
+    # Of the generator's hidden matrices; the rest is Adam's. Muon needs half the steps, each a quarter longer on a CPU.
+    name: Literal["adam", "muon"] = "adam"
     lr: PositiveFloat = 1e-4
     discriminator_lr: PositiveFloat = 1e-4
     quantizer_lr: PositiveFloat | None = None  # None: as the rest; set: constant, without warm-up or decay
@@ -112,6 +114,9 @@ class OptimizerConfig(Settings):
     warmup_steps: NonNegative = 0
     schedule: Literal["constant", "cosine"] = "constant"
     final_share: Share = 0.0  # of the rate, where the cosine ends
+    # Of the steps, at their end: those over which the cosine falls; 1: all. Below 1 a run can be made longer until the
+    # fall begins.
+    decay_share: Annotated[float, Field(gt=0, le=1)] = 1.0
     clip_norm: PositiveFloat | None = None  # of the generator's and of the discriminators' gradient
 
 

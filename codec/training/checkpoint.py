@@ -21,7 +21,7 @@ from codec.pretrained import TRAINING_FILE
 
 CONFIG = "config.yaml"
 # What a resumed run may not change: the state would not fit, or its place in the data would mean another.
-FIXED = ("model", "discriminators", "data.batch_size", "training.seed")
+FIXED = ("model", "discriminators", "data.batch_size", "optimizer.name", "training.seed")
 # Of a disk that takes no more: full, over quota, over the largest file, broken, read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 

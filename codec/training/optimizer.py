@@ -1,4 +1,4 @@
-"""Adam for both sides: groups, rates, and a step that a bad gradient does not take."""
+"""Optimisers of both sides: groups, rates, and a step that a bad gradient does not take."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from torch import Tensor, nn
 
 from codec.config import OptimizerConfig
 from codec.model import Codec
+from codec.training.muon import Muon, is_hidden_matrix
 
 
 def build_optimizers(
     codec: Codec, discriminators: nn.Module, config: OptimizerConfig
-) -> tuple[torch.optim.Optimizer, torch.optim.Optimizer]:
-    """AdamW (Adam where ``weight_decay`` is 0) of generator and discriminators, fused.
+) -> tuple[list[torch.optim.Optimizer], torch.optim.Optimizer]:
+    """AdamW (Adam where ``weight_decay`` is 0) of generator and discriminators, fused; with ``optimizer.name`` "muon",
+    the generator has a second optimiser for the hidden matrices of encoder and decoder.
 
     Groups are named, so that rates are set by name: ``network``, ``quantizer``, ``discriminators``.
     """
     quantizer = list(codec.quantizer.parameters())
     theirs = {id(parameter) for parameter in quantizer}
-    network = [parameter for parameter in codec.parameters() if id(parameter) not in theirs]
+    named = [(name, parameter) for name, parameter in codec.named_parameters() if id(parameter) not in theirs]
+    matrices = [weight for name, weight in named if config.name == "muon" and is_hidden_matrix(name, weight)]
+    taken = {id(weight) for weight in matrices}
+    network = [weight for _, weight in named if id(weight) not in taken]
     settings = {
         "lr": config.lr,
         "betas": config.betas,
@@ -32,10 +37,10 @@ def build_optimizers(
     generator_groups = [{"params": network, "name": "network"}, {"params": quantizer, "name": "quantizer"}]
     # A run without discriminators still has an optimiser: an empty group keeps one path through the code.
     discriminator_groups = [{"params": list(discriminators.parameters()), "name": "discriminators"}]
-    return (
-        torch.optim.AdamW(generator_groups, **settings),  # type: ignore[arg-type]
-        torch.optim.AdamW(discriminator_groups, **settings),  # type: ignore[arg-type]
-    )
+    generator: list[torch.optim.Optimizer] = [torch.optim.AdamW(generator_groups, **settings)]  # type: ignore[arg-type]
+    if matrices:
+        generator.append(Muon([{"params": matrices, "name": "network"}], config.lr, config.weight_decay))
+    return generator, torch.optim.AdamW(discriminator_groups, **settings)  # type: ignore[arg-type]
 
 
 def set_rates(optimizer: AcceleratedOptimizer, rates: Mapping[str, float]) -> None:
@@ -47,7 +52,8 @@ def set_rates(optimizer: AcceleratedOptimizer, rates: Mapping[str, float]) -> No
 def step_unless(bad: Tensor, optimizer: AcceleratedOptimizer) -> None:
     """Step and clear the gradients; where ``bad`` () bool is true, leave weights and moments as they are.
 
-    The decision stays on the device: fused Adam takes it from ``found_inf``, which is how a gradient scaler skips.
+    The decision stays on the device: fused Adam and Muon take it from ``found_inf``, which is how a gradient scaler
+    skips.
     """
     optimizer.optimizer.found_inf = bad.float()
     optimizer.step()

@@ -23,6 +23,10 @@ class Schedule(Protocol):
     def final_share(self) -> float:
         """Of the rate, where the cosine ends."""
 
+    @property
+    def decay_share(self) -> float:
+        """Of the steps, at their end: those over which the cosine falls."""
+
 
 def last_stage_start(training: TrainingConfig) -> int:
     """First step of the last stage; ``steps`` where there is none."""
@@ -37,14 +41,16 @@ def in_last_stage(step: int, training: TrainingConfig) -> bool:
 def rate_factor(step: int, steps: int, config: Schedule) -> float:
     """Share of the full learning rate at ``step`` (0-based) of ``steps``.
 
-    A linear warm-up that starts above zero, then constant, or a half cosine down to ``final_share``.
+    A linear warm-up that starts above zero, then constant; with "cosine" the last ``decay_share`` of the steps, or all
+    behind the warm-up, are a half cosine down to ``final_share``.
     """
     if step < config.warmup_steps:
         return (step + 1) / (config.warmup_steps + 1)
     if config.schedule == "constant":
         return 1.0
-    progress = (step - config.warmup_steps) / max(1, steps - config.warmup_steps)
-    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+    start = max(config.warmup_steps, steps - round(config.decay_share * steps))
+    progress = (step - start) / max(1, steps - start)
+    falling = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
     return config.final_share + (1 - config.final_share) * falling
 
 

@@ -84,9 +84,10 @@ class Trainer:
         self.ema.codec.to(device)  # after copying: a copied LSTM has its weights in pieces until it is moved
         self.codec: nn.Module
         self.discriminators: nn.Module
-        self.codec, self.optimizer, self.discriminator_optimizer = accelerator.prepare(
-            codec, *build_optimizers(codec, discriminators, config.optimizer)
-        )
+        optimizers, discriminator_optimizer = build_optimizers(codec, discriminators, config.optimizer)
+        self.codec = accelerator.prepare(codec)
+        self.optimizers = [accelerator.prepare(optimizer) for optimizer in optimizers]
+        self.discriminator_optimizer = accelerator.prepare(discriminator_optimizer)
         # The data-parallel wrapper refuses a module without weights to train.
         trained = any(parameter.requires_grad for parameter in discriminators.parameters())
         self.discriminators = accelerator.prepare(discriminators) if trained else discriminators.to(device)
@@ -154,7 +155,7 @@ class Trainer:
         if adversarial:
             norms["grad_norm/discriminator"] = self._clip(self.discriminators)
         bad = ~torch.stack(list(norms.values())).isfinite().all()
-        for optimizer in (self.optimizer, self.discriminator_optimizer) if adversarial else (self.optimizer,):
+        for optimizer in (*self.optimizers, self.discriminator_optimizer) if adversarial else self.optimizers:
             set_rates(optimizer, rates)
             step_unless(bad, optimizer)
         set_back_if(bad, moving, before)

@@ -81,6 +81,7 @@ def test_a_full_disk_at_a_log_line_is_named(make_config: MakeConfig, make_traine
     ("changes", "says"),
     [
         ({"data": {"batch_size": 2}}, r"data\.batch_size=2 contradicts the run being resumed \(4\)"),
+        ({"optimizer": {"name": "muon"}}, r"optimizer\.name='muon' contradicts the run being resumed \('adam'\)"),
         ({"training": {"seed": 7}}, r"training\.seed=7 contradicts the run being resumed \(0\)"),
         ({"model": {"encoder": {"channels": 4}}}, r"model\.encoder\.channels=4 contradicts .* \(2\); change it back"),
         ({"discriminators": {"periods": [2]}}, r"discriminators\.periods=\(2,\) contradicts"),
@@ -114,7 +115,7 @@ def test_the_last_stage_trains_with_its_weight_and_rates(make_config: MakeConfig
     for batch in batches:
         before = trainer.plain_codec.decoder.head.out.bias.detach().clone()
         trainer.step([batch])
-        rates.append(trainer.optimizer.param_groups[0]["lr"])
+        rates.append(trainer.optimizers[0].param_groups[0]["lr"])
         moved.append(not torch.equal(trainer.plain_codec.decoder.head.out.bias, before))
     assert rates == [1e-3, 1e-3, 5e-4]
     assert moved == [True, True, False]  # without a mel weight nothing is left of this objective

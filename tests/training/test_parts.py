@@ -33,6 +33,16 @@ def test_schedule_warms_up_above_zero_and_ends_where_it_should() -> None:
     assert {rate_factor(step, 100, OptimizerConfig()) for step in range(100)} == {1.0}
 
 
+def test_a_cosine_over_the_last_steps_alone() -> None:
+    config = OptimizerConfig(warmup_steps=9, schedule="cosine", final_share=0.1, decay_share=0.2)
+    factors = [rate_factor(step, 100, config) for step in range(101)]
+    assert set(factors[9:81]) == {1.0}
+    assert all(a > b for a, b in itertools.pairwise(factors[80:]))
+    assert factors[90] == pytest.approx(0.55) and factors[100] == pytest.approx(0.1)
+    longer = [rate_factor(step, 200, config) for step in range(81)]
+    assert longer == factors[:81]  # a run made longer has gone the same way so far
+
+
 def test_the_bottlenecks_own_rate_is_constant() -> None:
     config, training = OptimizerConfig(lr=1e-4, quantizer_lr=1e-3, warmup_steps=10, schedule="cosine"), HUNDRED
     assert {learning_rates(step, training, config)["quantizer"] for step in (0, 50, 99)} == {1e-3}

@@ -29,10 +29,10 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
     good = next(batches)
     trainer.step([good])
     before = {name: value.clone() for name, value in weights(trainer).items() if not name.startswith("ema.")}
-    moments = {id(p): s["exp_avg"].clone() for p, s in trainer.optimizer.optimizer.state.items()}
+    moments = {id(p): s["exp_avg"].clone() for p, s in trainer.optimizers[0].optimizer.state.items()}
     trainer.step([torch.full_like(good, torch.nan)])
     assert_same(before, {name: value for name, value in weights(trainer).items() if not name.startswith("ema.")})
-    for parameter, state in trainer.optimizer.optimizer.state.items():
+    for parameter, state in trainer.optimizers[0].optimizer.state.items():
         assert torch.equal(state["exp_avg"], moments[id(parameter)])
         assert state["step"] == 1
     assert (int(trainer.bad_steps), int(trainer.bad_streak)) == (1, 1)
