@@ -7,7 +7,6 @@ needed, and made again when those have changed. What was measured is in docs/spe
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, get_args
 
 import torch
@@ -19,7 +18,7 @@ from codec.inference.encoder import LEAST_HOPS, PreparedEncoder
 from codec.inference.weights import WeightsSeen
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
-from codec.modules.seanet import EncoderState, SEANetEncoder, Stage
+from codec.modules.seanet import EncoderState, SEANetEncoder
 from codec.modules.vocos import VocosBackbone
 
 DecoderDtype = Literal["float32", "bfloat16"]
@@ -65,8 +64,7 @@ class Inference:
 
         Whole hops run prepared, once the encoder has begun; the few samples before and behind them through the modules.
         """
-        strides = [stage.downsample.stride for stage in encoder.stages if isinstance(stage, Stage)]
-        hop = encoder.stem.stride * math.prod(strides)
+        hop = encoder.hop_length
         least = LEAST_HOPS * hop
         parts = []
         if audio.shape[-1] >= 2 * least and (prepared := self._prepared(encoder, audio)) is not None:

@@ -64,12 +64,11 @@ class PreparedEncoder:
         assert self.takes(encoder)
         self.stages = []
         self.stem = _fold(encoder.stem)
-        self.hop_length = self.stem.stride
+        self.hop_length = encoder.hop_length
         for stage in encoder.stages:
             assert isinstance(stage, Stage)
             units = [_fold_unit(unit) for unit in stage.units if isinstance(unit, ResidualUnit)]
             self.stages.append(_Stage(units, _fold(stage.downsample)))
-            self.hop_length *= stage.downsample.stride
         self.lstm = encoder.lstm.lstm if isinstance(encoder.lstm, ResidualLSTM) else None
         self.transformer = encoder.transformer
         self.out = _fold(encoder.out)

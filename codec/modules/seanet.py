@@ -157,6 +157,7 @@ class SEANetEncoder(nn.Module):
             config.kernel_size, 2 * config.stem_stride
         )  # twice the stride, as of the other strided layers
         self.stem = Conv1d(1, channels, kernel_size, config.stem_stride, causal=config.causal)
+        self.hop_length = math.prod((config.stem_stride, *config.strides))  # samples a latent stands for
         stages = []
         for stride in config.strides:
             stages.append(Stage(channels, stride, config))

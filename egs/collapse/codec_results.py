@@ -21,7 +21,7 @@ from codec import Codec
 from codec.cli import run
 from codec.config import load_run_config
 from codec.errors import CodecError
-from codec.evaluation.code_maps import code_map
+from codec.evaluation.bottlenecks.maps import code_map
 from codec.evaluation.records import RECORDS_FILE
 from codec.files import read_json, write_text
 

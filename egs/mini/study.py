@@ -155,7 +155,7 @@ def _anywhere(config: RunConfig) -> RunConfig:
 
 def train(row: Row, seed: str, folder: Path, extra: list[str]) -> None:
     """The training alone."""
-    resume = ["--resume"] if any((folder / "run/checkpoints").glob("step_*")) else []
+    resume = ["--resume"] if find_checkpoints(folder / "run") else []
     _run("recipes/train.py", folder / LOG, "--config", row.config, *resume, *overrides(row, seed, folder, extra))
 
 

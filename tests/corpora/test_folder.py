@@ -10,6 +10,7 @@ import soundfile
 
 from codec.corpora import folder
 from codec.errors import CodecError
+from codec.folders import recordings_below
 from codec.manifest import read_manifest
 
 
@@ -35,19 +36,19 @@ def test_ids_speakers_texts_and_lengths(corpus: Path, tmp_path: Path) -> None:
     (train,) = folder.prepare(corpus, tmp_path / "data")
     utterances = read_manifest(tmp_path / "data" / "train.jsonl")
     assert [(u.id, u.speaker, u.text) for u in utterances] == [
-        ("loose", "", None),
-        ("anna__two", "anna", "the second"),
         ("anna__2024__one", "anna", "first"),
+        ("anna__two", "anna", "the second"),
         ("ben__one", "ben", None),
+        ("loose", "", None),
     ]
-    assert [(u.num_samples, u.sample_rate) for u in utterances[1:3]] == [(12_000, 24_000), (44_100, 44_100)]
+    assert [(u.num_samples, u.sample_rate) for u in utterances[:2]] == [(44_100, 44_100), (12_000, 24_000)]
     assert (train.speakers, train.without_text) == (3, 2)
     assert all(utterance.path.is_file() for utterance in utterances)
 
 
 @pytest.mark.parametrize(
     ("level", "speakers"),
-    [(0, ["", "", "", ""]), (1, ["", "anna", "anna", "ben"]), (2, ["", "", "2024", ""])],
+    [(0, ["", "", "", ""]), (1, ["anna", "anna", "ben", ""]), (2, ["2024", "", "", ""])],
 )
 def test_the_level_of_the_speaker(corpus: Path, level: int, speakers: list[str]) -> None:
     assert [recording.speaker for recording in folder.list_recordings(corpus, level)] == speakers
@@ -89,3 +90,15 @@ def test_mistakes(corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(CodecError, match="dev: a share of 1e-09 held out leaves it without a recording"):
         list(folder.prepare(corpus, tmp_path / "data", held_out=1e-9))
     assert not (tmp_path / "data").exists()
+
+
+def test_recordings_behind_links_are_found_once(corpus: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    add(elsewhere / "more.wav")
+    (corpus / "linked").symlink_to(elsewhere)
+    (corpus / "anna" / "loop").symlink_to(corpus)
+    names = [path.name for path in recordings_below(corpus)]
+    assert names.count("more.wav") == 1 and len(names) == len(set(recordings_below(corpus))) == 5
+    assert recordings_below(corpus / "loose.ogg") == [corpus / "loose.ogg"]
+    with pytest.raises(CodecError, match="no such file or folder"):
+        recordings_below(corpus / "nothing")

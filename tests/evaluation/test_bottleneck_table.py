@@ -12,7 +12,8 @@ import pytest
 from codec.cli import main
 from codec.errors import CodecError
 from codec.evaluation import bottlenecks
-from codec.evaluation.bottleneck_guide import paragraph
+from codec.evaluation.bottlenecks import figures
+from codec.evaluation.bottlenecks.guide import paragraph
 from codec.quantizers import REGISTRY
 
 ROOT = Path(__file__).parents[2]
@@ -38,12 +39,12 @@ def test_the_best_stands_first(tmp_path: Path) -> None:
     file = write(
         tmp_path / "a", line("vq", distortion=0.3), line("simvq", distortion=0.1), line("simvq", seed=1, distortion=0.2)
     )
-    (table,) = bottlenecks.tables(bottlenecks.read_results([file]))
+    (table,) = [table for table, _ in bottlenecks.grouped(bottlenecks.read_results([file]))]
     assert table.title == "speech, 256 codes (8 bits)"
     assert [row[:2] for row in table.rows] == [["simvq", "2"], ["vq", "1"]]
     scores = [{"system": n, "codebook_size": 64, "seed": 0, "stoi": s} for n, s in (("a", 0.5), ("b", 0.9))]
     scores.append({"system": "c", "codebook_size": 64, "seed": 0, "codes_used": 3})
-    (table,) = bottlenecks.tables(bottlenecks.read_results([write(tmp_path / "b", *scores)]))
+    (table,) = [table for table, _ in bottlenecks.grouped(bottlenecks.read_results([write(tmp_path / "b", *scores)]))]
     assert [row[0] for row in table.rows] == ["b", "a", "c"] and table.rows[2][2] == "-"
 
 
@@ -92,7 +93,7 @@ def test_use_maps_and_failures_are_in_the_report(tmp_path: Path) -> None:
     assert "| vq | 2, 1 failed | 0.5000 ± 0.0000 |" in text and "- vq, seed 2, failed: diverged <at> 3" in text
     assert "(page_maps_0.png)" in text and (tmp_path / "page_maps_0.png").read_bytes().startswith(b"\x89PNG")
     assert "### The systems" not in text and "(maps_0.png)" in (tmp_path / "out" / "report.md").read_text()
-    assert bottlenecks._use_of(bottlenecks.read_results([file]), "vq") == [(10, 4.0), (20, 1.5)]
+    assert figures._use_of(bottlenecks.read_results([file]), "vq") == [(10, 4.0), (20, 1.5)]
 
 
 def test_a_document_without_a_place_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import json
 import torch
 
 from codec.config import BSQConfig, VQConfig
-from codec.evaluation.code_maps import POINTS, CodeMap, code_map, draw_maps
+from codec.evaluation.bottlenecks.maps import POINTS, CodeMap, code_map, draw_maps
 from codec.quantizers import build_quantizer
 
 
