@@ -99,3 +99,50 @@ def test_short_clips_are_left_out_of_the_table(tmp_path: Path, speech_path: Path
     assert call("test_set", tmp_path, "-o", tmp_path / "out.jsonl") == 0
     (utterance,) = read_manifest(tmp_path / "out.jsonl")
     assert (utterance.id, utterance.speaker, utterance.duration_s) == ("long", "s1", 1.0)
+
+
+TINY = [
+    "model.encoder.channels=2", "model.encoder.latent_dim=8", "model.quantizer.codebook_size=16",
+    "model.decoder.dim=64", "model.decoder.hidden_dim=16", "model.decoder.layers=1", "data.batch_size=2",
+    "data.crop_s=0.5", "data.workers=0", "data.validation_crops=2", "training.ema_decay=0.5",
+]  # fmt: skip
+
+
+def test_the_ladder_trains_for_a_time_and_says_what_came_of_it(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(SCRIPTS.parents[1])
+    settings = [*TINY, f"data.train=[{manifest}]", f"data.validation=[{manifest}]"]
+    options = ["-o", tmp_path / "ladder", "--minutes", 0.02, *(word for s in settings for word in ("--set", s))]
+    assert call("ladder", "--table", *options) == 2
+    assert "no row is done" in capsys.readouterr().err
+    assert call("ladder", "--rows", "ship", *options) == 2
+    assert "--rows: ship: not in" in capsys.readouterr().err
+    page = tmp_path / "page.md"
+    page.write_text("No marks.")
+    assert call("ladder", "--rows", "shipped", "--write", page, *options) == 2  # before anything is trained
+    assert not (tmp_path / "ladder").exists()
+    assert call("ladder", "--rows", "shipped,adam", *options) == 0
+    table = capsys.readouterr().out
+    facts = {name: json.loads((tmp_path / "ladder" / name / "ladder.json").read_text()) for name in ("shipped", "adam")}
+    for found in facts.values():
+        assert found["steps"] >= 1 and found["audio_s"] == found["steps"] * 2 * 0.5 and 0 < found["mel"] < 20
+        assert f"| {found['steps']} | 0 min | {found['mel']:.3f} |" in table
+    assert "After 0.02 minutes each" in table
+    assert call("ladder", "--rows", "shipped", *options) == 0  # done: left
+    assert json.loads((tmp_path / "ladder" / "shipped" / "ladder.json").read_text()) == facts["shipped"]
+    (tmp_path / "ladder" / "adam" / "ladder.json").write_text(json.dumps({**facts["adam"], "minutes": 3.0}))
+    assert call("ladder", "--table", *options) == 2
+    assert "must have the same" in capsys.readouterr().err
+
+
+def test_every_rung_changes_settings_that_exist() -> None:
+    ladder = importlib.import_module("ladder")
+    root = SCRIPTS.parents[1]
+    rungs = [
+        ladder.build(ladder.Rung, item, "rows") for item in ladder.yaml.safe_load((root / ladder.ROWS).read_text())
+    ]
+    assert len({rung.name for rung in rungs}) == len(rungs) >= 4
+    for rung in rungs:
+        config = ladder.load_run_config(root / ladder.BASE, [*ladder.ENDLESS, *rung.set])
+        assert config.model.hop_length == 320
