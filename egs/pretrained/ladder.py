@@ -4,8 +4,8 @@
     python egs/pretrained/ladder.py --table                          # of what is done
 
 Every row trains the autoencoder (the bottleneck of all is the same, and comes in later) for the same minutes of its own
-process, from scratch, with seed 0, and is validated at its end on crops of speakers that it has not heard. Rows that are
-there are not run again; remove their folders for that. Nothing else should run meanwhile: time is what is compared.
+process, from scratch, with seed 0, and is validated at its end on crops of speakers that it has not heard. Rows that
+are there are not run again; remove their folders for that. Nothing else should run meanwhile: time is what is compared.
 """
 
 from __future__ import annotations
