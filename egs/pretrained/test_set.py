@@ -1,4 +1,4 @@
-"""The manifest of the final table from a folder of speech: its test clips of LibriTTS and VCTK of at least one second.
+"""The manifest of the final table from a folder of speech: its test clips of LibriTTS and VCTK of over one second.
 
 python egs/pretrained/test_set.py /data/speech -o exp/pretrained/data/test.jsonl
 """
@@ -36,11 +36,11 @@ def main(
     for row in rows:
         path = (speech / row["path"]).resolve()
         facts = audio.info(path)
-        if facts.duration_s >= SHORTEST_S:
+        if facts.duration_s > SHORTEST_S:
             split = Utterance(row["id"], path, facts.num_samples, facts.sample_rate, row["speaker"], "test")
             utterances.append(split)
     write_manifest(output, sorted(utterances, key=lambda utterance: utterance.id))
-    typer.echo(f"{output}: {len(utterances)} of {len(rows)} clips, {SHORTEST_S:g} s or longer")
+    typer.echo(f"{output}: {len(utterances)} of {len(rows)} clips, longer than {SHORTEST_S:g} s")
 
 
 if __name__ == "__main__":
