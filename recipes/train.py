@@ -8,7 +8,6 @@ accelerate launch recipes/train.py --config egs/mini/conf/tiny.yaml --resume
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Annotated
 import typer
 
 from codec.cli import run
+from codec.cli.training import Minutes, Overrides, Resume, StopAt, fit_with_progress, log_on_one_process
 from codec.config import RunConfig
 
 app = typer.Typer(add_completion=False)
@@ -24,18 +24,14 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def train(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings on top of the file's.")
-    ] = None,
+    overrides: Overrides = None,
     config: Annotated[Path, typer.Option(help="YAML settings of the run.")] = Path("egs/mini/conf/tiny.yaml"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    stop_at: Annotated[int | None, typer.Option(help="Stop at this step, with a checkpoint.", min=1)] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint.", min=0)] = None,
+    resume: Resume = False,
+    stop_at: StopAt = None,
+    minutes: Minutes = None,
 ) -> None:
     """Train a codec through Accelerate; the run folder is the setting ``output``."""
     from accelerate import Accelerator, DistributedDataParallelKwargs
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from codec.config import load_run_config
     from codec.devices import on_cpu
@@ -47,23 +43,16 @@ def train(
     accelerator = Accelerator(
         cpu=on_cpu(), mixed_precision=settings.training.mixed_precision, kwargs_handlers=[data_parallel]
     )
-    if not accelerator.is_main_process:
-        logging.getLogger("codec").setLevel(logging.WARNING)  # what happened is said once
+    log_on_one_process(accelerator.is_main_process)
     trainer = Trainer(settings, accelerator, resume=resume)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    # Speed over ten minutes: validation and checkpoints, which come seldom, are part of the time left.
-    bar = Progress(*columns, console=console, disable=not accelerator.is_main_process, speed_estimate_period=600)
-    with bar as progress:
-        task = progress.add_task("training", total=settings.training.steps, completed=trainer.next_step)
-
-        def report(step: int, values: Mapping[str, float]) -> None:
-            progress.update(task, completed=step)
-            if values:
-                line = summary_line(step, values, settings)
-                progress.console.print(line, highlight=False, soft_wrap=True)
-
-        trainer.fit(stop_at=stop_at, minutes=minutes, report=report)
+    fit_with_progress(
+        trainer,
+        settings.training.steps,
+        lambda step, values: summary_line(step, values, settings),
+        stop_at=stop_at,
+        minutes=minutes,
+        main_process=accelerator.is_main_process,
+    )
     if accelerator.is_main_process:
         best, last = trainer.run / "best", trainer.run / "last"
         model = f"{best}: the model" if best.exists() else f"{last}: an autoencoder, still warming up"
@@ -78,7 +67,7 @@ SHOWN = {
     "codes_used": "codes {:.0f}",
     "perplexity": "perplexity {:.0f}",
     "effective_dimension/latents": "latents fill {:.0f} dimensions",
-    "effective_dimension/codebook": "codes {:.0f}",
+    "effective_dimension/codebook": "codes fill {:.0f}",
     "grad_norm/generator": "norm {:.1f}",
     "audio_s_per_s": "{:.1f} s of audio/s",
     "bad_steps": "bad {:.0f}",

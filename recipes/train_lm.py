@@ -18,24 +18,21 @@ from typing import Annotated
 import typer
 
 from codec.cli import run
+from codec.cli.training import Minutes, Overrides, Resume, StopAt, fit_with_progress, log_on_one_process
 
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
 def train(
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Settings on top of the file's.")
-    ] = None,
+    overrides: Overrides = None,
     config: Annotated[Path, typer.Option(help="YAML settings of the run.")] = Path("egs/lm/mini.yaml"),
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")] = False,
-    stop_at: Annotated[int | None, typer.Option(help="Stop at this step, with a checkpoint.", min=1)] = None,
-    minutes: Annotated[float | None, typer.Option(help="Stop after this time, with a checkpoint.", min=0)] = None,
+    resume: Resume = False,
+    stop_at: StopAt = None,
+    minutes: Minutes = None,
 ) -> None:
     """Train a causal transformer through Accelerate; the run folder is the setting ``output``."""
     from accelerate import Accelerator
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from codec.config import load_config
     from codec.config.lm import LMConfig
@@ -46,20 +43,16 @@ def train(
     accelerator = Accelerator(cpu=on_cpu(), mixed_precision=settings.training.mixed_precision)
     # Tied tables are saved once, which Accelerate tells at every checkpoint.
     logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
-    if not accelerator.is_main_process:
-        logging.getLogger("codec").setLevel(logging.WARNING)  # what happened is said once
+    log_on_one_process(accelerator.is_main_process)
     trainer = LMTrainer(settings, accelerator, resume=resume)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not accelerator.is_main_process) as progress:
-        task = progress.add_task("training", total=settings.training.steps, completed=trainer.next_step)
-
-        def report(step: int, values: Mapping[str, float]) -> None:
-            progress.update(task, completed=step)
-            if values and accelerator.is_main_process:
-                progress.console.print(summary_line(step, values), highlight=False, soft_wrap=True)
-
-        trainer.fit(stop_at=stop_at, minutes=minutes, report=report)
+    fit_with_progress(
+        trainer,
+        settings.training.steps,
+        summary_line,
+        stop_at=stop_at,
+        minutes=minutes,
+        main_process=accelerator.is_main_process,
+    )
     if accelerator.is_main_process:
         print(
             f"{trainer.run / 'best'}: the model; {trainer.run / 'tensorboard'}: tensorboard --logdir shows the curves"

@@ -53,9 +53,15 @@ class _Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_a_step_does_not_wait_for_the_device(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_step_does_not_wait_for_the_device(
+    make_config: MakeConfig, make_trainer: MakeTrainer, optimizer: str
+) -> None:
     """None of the operations that read a value back to the host, or whose result's size depends on values."""
-    trainer = make_trainer(make_config(training={"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}))
+    at_once = {"bottleneck_warmup": {"share": 0.0}, "discriminator_start": 0}
+    wide = {"decoder": {"dim": 32, "hidden_dim": 32}}  # or there is no matrix for Muon
+    trainer = make_trainer(make_config(model=wide, optimizer={"name": optimizer}, training=at_once))
+    assert len(trainer.optimizers) == (2 if optimizer == "muon" else 1)
     quantizer = trainer.plain_codec.quantizer
     assert isinstance(quantizer, SimVQ)
     quantizer._search.screened = ()  # the search that devices other than processors get
