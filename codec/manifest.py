@@ -65,7 +65,9 @@ def walk_manifest(path: str | Path) -> Iterator[Utterance]:
                     continue
                 utterance = _parse(line, path, number)
                 if utterance.id in seen:
-                    raise CodecError(f"{path}: id {utterance.id!r} occurs twice; ids must be unique")
+                    raise CodecError(
+                        f"{path}:{number}: id {utterance.id!r} occurs twice, expected unique ids; remove one line"
+                    )
                 seen.add(utterance.id)
                 yield utterance
     except OSError as error:

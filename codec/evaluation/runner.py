@@ -73,8 +73,9 @@ def evaluate(
         progress: called before the first and after every utterance of this process.
 
     Raises:
-        CodecError: ``folder`` holds other scores, scores by other weights or texts, or cannot be written. An utterance
-            that cannot be read or reconstructed is no error: it is recorded with its reason.
+        CodecError: ``folder`` holds other scores, scores by other weights or texts, cannot be written, or has lost
+            records to another run. An utterance that cannot be read or reconstructed is no error: it is recorded with
+            its reason.
     """
     state = state or PartialState()
     unavailable = {metric.name: reason for metric in metrics if (reason := metric.unavailable())}
@@ -114,6 +115,11 @@ def evaluate(
     state.wait_for_everyone()
     wanted = {utterance.id for utterance in utterances}
     records = {id_: record for id_, record in store.records().items() if id_ in wanted}
+    if len(records) < len(wanted):
+        raise CodecError(
+            f"{store.folder}: {len(wanted) - len(records)} of {len(wanted)} utterances have no record, as happens "
+            "where two runs write to one folder; let the other one end, and run again, which scores what is missing"
+        )
     return Outcome(records, metrics, unavailable, protocol, sum(gather_object([speed]), Speed()))
 
 
@@ -222,6 +228,8 @@ def _add_scores(record: Record, scores: Scores) -> None:
 
 
 def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
+    if not degraded.shape[-1]:
+        raise CodecError("the reconstruction has no samples")
     if not bool(degraded.isfinite().all()):
         raise CodecError("the reconstruction has NaN or infinite samples")
     longer_s = (degraded.shape[-1] - reference.shape[-1]) / sample_rate

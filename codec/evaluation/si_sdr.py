@@ -31,6 +31,8 @@ class SISDR(Metric):
         require_sound(reference, degraded, self._rate, 0.0)
         true = reference.double() - reference.double().mean()
         found = degraded.double() - degraded.double().mean()
+        if not bool(true.any()):
+            raise MetricError("the reference is constant")
         target = torch.dot(found, true) / torch.dot(true, true) * true
         rest = found - target
         signal, distortion = float(torch.dot(target, target)), float(torch.dot(rest, rest))

@@ -14,6 +14,7 @@ from torch import Tensor
 from codec.evaluation.metric import Metric, MetricError, Value, require_sound
 
 SHORTEST_S = 0.4  # 30 frames of 25.6 ms every 12.8 ms
+FRAME_S = 0.0256  # of pystoi, which breaks on what holds none
 TOO_FEW_FRAMES = 1e-5  # what pystoi returns, with a warning, where fewer than 30 frames are not silent
 
 
@@ -50,6 +51,8 @@ class STOI(Metric):
         """See :meth:`Metric.score`."""
         if not self._placeholders:
             require_sound(reference, degraded, self._rate, SHORTEST_S)
+        elif reference.shape[-1] <= FRAME_S * self._rate:
+            raise MetricError("shorter than one frame of 25.6 ms")
         with warnings.catch_warnings(), _seeded():
             warnings.simplefilter("ignore", RuntimeWarning)  # said below
             value = float(stoi(reference.numpy(), degraded.numpy(), self._rate, extended=self.extended))

@@ -72,6 +72,10 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
     "dac": lambda text, spec, options: _residual(DAC, text, spec, options),
     "mimi": lambda text, spec, options: _residual(Mimi, text, spec, options),
 }
+ARGUMENTS = {  # an example of what stands after the colon
+    **{"model": "NAME", "files": "DIR", "resample": "16000", "opus": "6", "codec2": "1300", "speex": "1"},
+    **{"encodec": "6", "dac": "9", "mimi": "8"},
+}
 WHOLE = ("dac", "mimi")  # may stand without a colon: with all codebooks
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
@@ -98,7 +102,9 @@ def build_system(spec: str, options: SystemOptions) -> System:
         return _model(spec, options)
     if path.is_file():
         return ModelSystem.from_checkpoint(path, options.device, whole_frames=options.protocol.is_published)
-    known = [GROUND_TRUTH, *(f"{name}:" for name in WITH_ARGUMENT)]
+    # What is named before a colon is suggested with what was given behind it, or with an example.
+    known = {GROUND_TRUTH: GROUND_TRUTH, **{name: name for name in bundled_models()}}
+    known |= {f"{name}:": f"{name}:{argument or example}" for name, example in ARGUMENTS.items()}
     close = difflib.get_close_matches(f"{head}{colon}".lower(), known, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]}{argument}?" if close else EXAMPLES
+    hint = f"did you mean {known[close[0]]}?" if close else EXAMPLES
     raise CodecError(f"unknown system {spec!r}, and no such folder or file; {hint}")

@@ -19,7 +19,7 @@ from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.model import Codec
 
-SUFFIXES = tuple(audio_io.WRITABLE)  # in this order, where several files carry one id
+SUFFIXES = tuple(audio_io.WRITABLE)
 
 
 @dataclass(frozen=True)
@@ -197,8 +197,10 @@ class ReconstructedFiles:
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
         """See :meth:`System.reconstruct`."""
-        for suffix in SUFFIXES:
-            path = self._folder / f"{utterance.id}{suffix}"
-            if path.is_file():
-                return Reconstruction(audio_io.load(path, self.sample_rate), from_file=True)
-        raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
+        names = [f"{utterance.id}{suffix}" for suffix in SUFFIXES]
+        found = [name for name in names if (self._folder / name).is_file()]
+        if not found:
+            raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
+        if len(found) > 1:
+            raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
+        return Reconstruction(audio_io.load(self._folder / found[0], self.sample_rate), from_file=True)

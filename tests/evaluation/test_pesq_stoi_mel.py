@@ -73,6 +73,14 @@ def test_short_and_silent_pairs_fail_by_name(metric: Metric, shortest: int, clip
         metric.score(clip, torch.zeros_like(clip))
 
 
+@pytest.mark.parametrize("metric", [WideBandPESQ(), NarrowBandPESQ(), WideBandPESQ(error_codes=True)])
+def test_pesq_is_kept_from_what_its_program_crashes_on(metric: Metric) -> None:
+    longest = 60 * metric.sample_rate
+    noise = 0.1 * torch.randn(longest + 1, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(MetricError, match="longer than 60 s"):
+        metric.score(noise, noise)
+
+
 def test_pesq_error_codes_are_failures(clips: list[Tensor]) -> None:
     # 60 ms of speech: the program's voice activity detection finds nothing (its code is -7).
     blip = torch.zeros(16_000)
@@ -88,6 +96,15 @@ def test_stoi_placeholder_is_a_failure(clips: list[Tensor]) -> None:
     mostly_silent[:4800] = clips[0][:4800]
     with pytest.raises(MetricError, match="fewer than 30 frames with speech"):
         STOI(RATE).score(mostly_silent, mostly_silent)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 48_000])
+def test_stoi_has_no_placeholder_where_the_library_breaks(rate: int) -> None:
+    metric, frame = STOI(rate, placeholders=True), int(0.0256 * rate)
+    with pytest.raises(MetricError, match="shorter than one frame"):
+        metric.score(torch.ones(frame), torch.ones(frame))
+    for length in (frame + 1, frame + 2, 2 * frame):
+        assert metric.score(torch.ones(length), torch.ones(length)) == {"stoi": 1e-5}
 
 
 def test_mel_distance_needs_half_a_window() -> None:

@@ -84,6 +84,7 @@ def test_ground_truth_is_the_ceiling(utterances: list[Utterance]) -> None:
         (torch.full((26_000,), math.nan), "NaN or infinite"),
         (torch.full((26_000,), math.inf), "NaN or infinite"),
         (torch.ones(39_000), "0.54 s longer than the reference"),
+        (torch.zeros(0), "no samples"),
         (torch.ones(13_000), "0.54 s shorter than the reference"),
     ],
 )
@@ -141,6 +142,16 @@ def test_a_killed_run_goes_on_and_scores_nothing_twice(utterances: list[Utteranc
     third = NoisySystem()
     evaluate(third, utterances, [PeakMetric()], tmp_path / "killed")
     assert third.asked == []
+
+
+def test_records_lost_to_another_run_are_said_and_scored_again(utterances: list[Utterance], tmp_path: Path) -> None:
+    def lose(done: int, total: int) -> None:
+        if done == 2:  # as where a second run collects the parts of the first, which writes on
+            (tmp_path / "parts" / "00000.jsonl").unlink()
+
+    with pytest.raises(CodecError, match=r"6 of 6 utterances have no record.*two runs write to one folder"):
+        evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path, progress=lose)
+    assert len(evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path).records) == 6
 
 
 def test_a_metric_can_be_added_later_and_errors_are_tried_again(utterances: list[Utterance], tmp_path: Path) -> None:

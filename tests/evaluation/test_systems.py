@@ -14,7 +14,7 @@ from torch import Tensor
 from codec import Codec, CodecError, audio
 from codec.bitstream import Header, write_tokens
 from codec.convert import convert_simvq
-from codec.evaluation import SystemOptions, build_system
+from codec.evaluation import SystemOptions, build_system, system_names
 from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling
 from codec.manifest import Utterance
 
@@ -56,6 +56,9 @@ def test_reconstructed_files(utterances: list[Utterance], clips: list[Tensor], t
     assert abs(len(system.reconstruct(utterances[1], clips[1]).audio) - len(clips[1])) <= 1
     with pytest.raises(CodecError, match=r"no file of this id \(.wav, .flac, .ogg\)"):
         system.reconstruct(utterances[2], clips[2])
+    audio.write(tmp_path / "u0.wav", clips[0], RATE)
+    with pytest.raises(CodecError, match=r"several files of this id \(u0.wav, u0.flac\).*leave the one"):
+        system.reconstruct(utterances[0], clips[0])
     with pytest.raises(CodecError, match="no such folder"):
         ReconstructedFiles(tmp_path / "none", RATE)
 
@@ -92,6 +95,12 @@ def test_a_published_wavtokenizer_is_told_apart(tmp_path: Path, utterances: list
     assert relative_error(result.audio, golden["reconstruction"][0, : len(golden["audio"])]) <= 1e-4
 
 
+def test_a_shipped_model_is_suggested(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_names, "bundled_models", lambda: {"simvq-24khz-0.9kbps": None})
+    with pytest.raises(CodecError, match=r"did you mean simvq-24khz-0\.9kbps\?"):
+        build_system("simvq-24khz-0.9kbp", SystemOptions())
+
+
 def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
     options = SystemOptions(16_000, "cpu")
     assert isinstance(build_system("ground-truth", options), GroundTruth)
@@ -108,6 +117,9 @@ def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
     [
         ("ground-thruth", "did you mean ground-truth?"),
         ("opsu:6", "did you mean opus:6?"),
+        ("opsu", "did you mean opus:6?"),
+        ("opus", "did you mean opus:6?"),
+        ("Codec2", "did you mean codec2:1300?"),
         ("opus:six", "'six' is no rate in kbit/s"),
         ("opus:5", "opusenc takes 6 to 256 kbit/s"),
         ("codec2:1200", "known are codec2:3200, codec2:2400, codec2:1300, codec2:700"),

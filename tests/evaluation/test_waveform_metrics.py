@@ -37,6 +37,8 @@ def test_si_sdr_is_no_number_for_a_perfect_or_a_silent_copy(clips: list[Tensor])
         SISDR(RATE).score(clips[0], torch.zeros_like(clips[0]))
     with pytest.raises(MetricError, match="the reference is silent"):
         SISDR(RATE).score(torch.zeros_like(clips[0]), clips[0])
+    with pytest.raises(MetricError, match="the reference is constant"):
+        SISDR(RATE).score(torch.full_like(clips[0], 0.5), clips[0])
 
 
 def test_stft_distance_is_the_mean_of_three_resolutions(clips: list[Tensor]) -> None:
