@@ -154,6 +154,7 @@ def test_the_better_recipe_is_the_reference_with_parts_switched_on() -> None:
             "region loss": config.model.quantizer.region is not None,
             "several mel scales": len(config.losses.mel_scales) > 1,
             "one period family": not config.discriminators.dac_periods,
+            "Muon": config.optimizer.name == "muon",
             "last stage": config.training.last_stage.share > 0,
         }
 
