@@ -7,7 +7,6 @@ utterances, and stand in no difference.
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codec.errors import CodecError
-from codec.evaluation.compare import Difference, Evaluation, compare, require_alike
+from codec.evaluation.compare import Difference, Evaluation, compare, distinct_names, require_alike
 from codec.evaluation.quoted import Quoted, quoted_test_sets, read_quoted
 from codec.evaluation.records import RECORDS_FILE
 from codec.evaluation.registry import METRICS, MetricOptions
@@ -133,10 +132,7 @@ class Runs:
             raise CodecError(f"nothing is scored ({reasons}); score a system with recipes/evaluate.py first")
         for other in evaluations[1:]:
             require_alike(evaluations[0], other)
-        # Two folders may hold scores of systems of one name, such as two checkpoints of one run.
-        count = Counter(evaluation.name for evaluation in evaluations)
-        names = [e.name if count[e.name] == 1 else f"{e.name} ({e.folder})" for e in evaluations]
-        return cls(dict(zip(names, evaluations, strict=True)), unavailable)
+        return cls(dict(zip(distinct_names(evaluations), evaluations, strict=True)), unavailable)
 
     def named(self, folder: str | Path) -> str:
         """Name of the evaluation in ``folder``.
