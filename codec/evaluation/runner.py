@@ -74,9 +74,11 @@ def evaluate(
 
     Raises:
         CodecError: ``folder`` holds other scores, scores by other weights or texts, cannot be written, or has lost
-            records to another run. An utterance that cannot be read or reconstructed is no error: it is recorded with
-            its reason.
+            records to another run; what :func:`check_ids` raises, where sounds are kept. An utterance that cannot be
+            read or reconstructed is no error: it is recorded with its reason.
     """
+    if save_audio:
+        check_ids(utterances)
     state = state or PartialState()
     unavailable = {metric.name: reason for metric in metrics if (reason := metric.unavailable())}
     metrics = [metric for metric in metrics if metric.name not in unavailable]
@@ -121,6 +123,20 @@ def evaluate(
             "where two runs write to one folder; let the other one end, and run again, which scores what is missing"
         )
     return Outcome(records, metrics, unavailable, protocol, sum(gather_object([speed]), Speed()))
+
+
+def check_ids(utterances: Sequence[Utterance]) -> None:
+    """Refuse ids that name no file below a folder. ``speaker/one`` is one, in a folder of its own.
+
+    Raises:
+        CodecError: an id that is absolute, leads upwards, or is another spelling of another id's file.
+    """
+    for utterance in utterances:
+        if "\0" in utterance.id or not {"", ".", ".."}.isdisjoint(utterance.id.split("/")):
+            raise CodecError(
+                f"id {utterance.id!r}: expected one that names a file in {AUDIO_FOLDER}/, without empty parts, . and "
+                ".. between slashes; rename it in the manifest, or score without --save-audio"
+            )
 
 
 def share(utterances: Sequence[Utterance], process: int, processes: int) -> list[Utterance]:

@@ -229,3 +229,29 @@ def test_saved_audio_scores_like_the_system_that_made_it(utterances: list[Uttera
     read = evaluate(files, utterances[:2], [LogMelDistance()], tmp_path / "read")
     assert read.records == made.records
     assert made.records["u0"].scores["mel_distance"] > 0.1
+
+
+@pytest.mark.parametrize("id_", ["../up", "a/../../up", "/{folder}/up", "..", "", "a//b", "./u0", "a/", "nul\0"])
+def test_ids_that_lead_out_of_the_folder_of_sounds_are_refused(
+    id_: str, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    id_ = id_.format(folder=tmp_path)
+    test_set = [utterances[0], dataclasses.replace(utterances[1], id=id_)]
+    system = NoisySystem()
+    evaluate(system, utterances[:1], [PeakMetric()], tmp_path / "out")
+    kept = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CodecError, match=r"expected one that names a file in audio/.*; rename it in the manifest"):
+        evaluate(system, test_set, [PeakMetric()], tmp_path / "out", save_audio=True, overwrite=True)
+    assert system.asked == ["u0"] and sorted(tmp_path.rglob("*")) == kept
+    if "\0" not in id_:
+        assert len(evaluate(system, test_set, [PeakMetric()], tmp_path / "silent").records) == 2  # harms nothing there
+
+
+def test_ids_with_folders_keep_their_sounds_in_folders(utterances: list[Utterance], tmp_path: Path) -> None:
+    test_set = [dataclasses.replace(utterances[0], id="speaker/..one"), dataclasses.replace(utterances[1], id="a.b")]
+    made = evaluate(NoisySystem(), test_set, [PeakMetric()], tmp_path / "made", save_audio=True)
+    folder = tmp_path / "made" / "audio"
+    assert (folder / "speaker" / "..one.wav").is_file() and (folder / "a.b.wav").is_file()
+    assert evaluate(ReconstructedFiles(folder, RATE), test_set, [PeakMetric()], tmp_path / "read").records.keys() == (
+        made.records.keys()
+    )
