@@ -222,6 +222,7 @@ def _reconstruct(
     """A record without scores, and what is to be scored; without a pair the record says why."""
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
     try:
+        _check_file(utterance)
         reference = audio_io.load(utterance.path, system.sample_rate)
         reconstruction = system.reconstruct(utterance, reference)
         _check_pair(reference, reconstruction.audio, system.sample_rate)
@@ -241,6 +242,17 @@ def _reconstruct(
 def _add_scores(record: Record, scores: Scores) -> None:
     record.scores.update(scores.numbers)
     record.failures.update(scores.failures)
+
+
+def _check_file(utterance: Utterance) -> None:
+    """Refuse a recording that is another than the manifest's: its length is what shares, rates and speeds rest on."""
+    found = audio_io.info(utterance.path)
+    if (found.num_samples, found.sample_rate) == (utterance.num_samples, utterance.sample_rate):
+        return
+    said, has = f"{utterance.num_samples} samples", str(found.num_samples)
+    if found.sample_rate != utterance.sample_rate:
+        said, has = f"{said} at {utterance.sample_rate} Hz", f"{has} at {found.sample_rate} Hz"
+    raise CodecError(f"{utterance.path}: manifest says {said}, the file has {has}; prepare the manifest again")
 
 
 def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:

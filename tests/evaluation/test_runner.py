@@ -13,7 +13,7 @@ from doubles import RATE, NoisySystem, PeakMetric
 from torch import Tensor
 
 from codec import CodecError, audio
-from codec.evaluation import Reconstruction, Value, evaluate, score_utterance
+from codec.evaluation import Reconstruction, Value, evaluate, score_utterance, summarize
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
 from codec.evaluation.records import Record
@@ -109,6 +109,33 @@ def test_unreadable_files_and_refusals_are_recorded_and_the_run_goes_on(
     assert outcome.records["u0"].scores.keys() == {"peak", "half_peak"}
     assert outcome.records["u2"].failures == {"peak": "too long"}
     assert outcome.records["u2"].scores.keys() == {"half_peak"}
+
+
+def test_a_recording_of_another_length_than_the_manifests_is_counted(
+    utterances: list[Utterance], clips: list[Tensor], tmp_path: Path
+) -> None:
+    coarse = tmp_path / "coarse.wav"
+    audio.write(coarse, audio.resample(clips[2], RATE, 16_000), 16_000)
+    test_set = [
+        utterances[0],
+        dataclasses.replace(utterances[1], num_samples=22_124),
+        dataclasses.replace(utterances[2], path=coarse),
+        dataclasses.replace(utterances[2], id="right", path=coarse, num_samples=22_001, sample_rate=16_000),
+        dataclasses.replace(utterances[3], sample_rate=16_000),
+    ]
+    system = NoisySystem()
+    outcome = evaluate(system, test_set, [PeakMetric()], tmp_path / "out")
+    errors = {id_: record.error for id_, record in outcome.records.items() if record.error}
+    assert errors == {
+        "u1": f"{utterances[1].path}: manifest says 22124 samples, the file has 22123; prepare the manifest again",
+        "u2": f"{coarse}: manifest says 33001 samples at 24000 Hz, the file has 22001 at 16000 Hz; "
+        "prepare the manifest again",
+        "u3": f"{utterances[3].path}: manifest says 24000 samples at 16000 Hz, the file has 24000 at 24000 Hz; "
+        "prepare the manifest again",
+    }
+    assert sorted(system.asked) == ["right", "u0"]  # compared at the file's rate, not at the system's
+    result = summarize(system, outcome, "five")["metrics"]["half_peak"]
+    assert (result["n_ok"], result["n_failed"], result["failures"]) == (2, 3, {"no reconstruction": 3})
 
 
 def test_a_killed_run_goes_on_and_scores_nothing_twice(utterances: list[Utterance], tmp_path: Path) -> None:
