@@ -22,7 +22,7 @@ from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
 from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.records import Part, Record, Store, is_complete
-from codec.evaluation.speed import Speed
+from codec.evaluation.speed import SPEED_FILE, Speed
 from codec.evaluation.systems import System
 from codec.manifest import Utterance
 
@@ -85,6 +85,8 @@ def evaluate(
     store = Store(folder)
     if state.is_main_process:
         store.open(_settings(system, utterances, protocol), overwrite, scored_with=_scored_with(metrics, utterances))
+        if overwrite:  # it may be of another system
+            (store.folder / SPEED_FILE).unlink(missing_ok=True)
     state.wait_for_everyone()
 
     done = store.records()

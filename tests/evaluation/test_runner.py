@@ -18,6 +18,7 @@ from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
 from codec.evaluation.records import Record
 from codec.evaluation.runner import share
+from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.stoi import STOI
 from codec.evaluation.systems import GroundTruth, ReconstructedFiles
 from codec.manifest import Utterance
@@ -225,6 +226,14 @@ def test_scores_of_two_networks_or_texts_are_not_mixed(utterances: list[Utteranc
     evaluate(NoisySystem(), utterances, [LearnedMetric("b" * 64)], tmp_path, overwrite=True)
     noted = json.loads((tmp_path / "settings.json").read_text())["scored_with"]
     assert noted["learned"]["weights"] == "b" * 64 and noted.keys() == {"learned"}
+
+
+def test_the_speed_of_another_system_goes_with_its_scores(utterances: list[Utterance], tmp_path: Path) -> None:
+    write_speed(tmp_path, Speed(1, 1.0, 0.5, 0.5), "cpu")
+    evaluate(NoisySystem(), utterances[:1], [PeakMetric()], tmp_path)
+    assert (tmp_path / "speed.json").exists()
+    evaluate(GroundTruth(RATE), utterances[:1], [PeakMetric()], tmp_path, overwrite=True)
+    assert not (tmp_path / "speed.json").exists()
 
 
 def test_a_network_that_scored_nothing_binds_nobody(utterances: list[Utterance], tmp_path: Path) -> None:
