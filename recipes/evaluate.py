@@ -48,6 +48,7 @@ from codec.evaluation import (
 from codec.evaluation.pool import default_workers
 from codec.evaluation.registry import DEFAULT, check_names
 from codec.evaluation.report import metric_rows
+from codec.evaluation.runner import check_ids
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
 from codec.evaluation.test_sets import LIBRITTS_DATA, find_test_sets
@@ -106,6 +107,8 @@ def main(
         raise CodecError(f"{utmos_weights}: no such file; give the weights that codec fetch utmos downloads")
     spec = _one_of(system, model, files, ground_truth)
     test_sets = _test_sets(manifest, test_set, data, output, limit)
+    if save_audio:  # of all sets now, not of the second when the first is scored
+        check_ids([utterance for _, _, utterances in test_sets for utterance in utterances])
     # Said once in the report: the rate that everything is read at. Not once for every file.
     logging.getLogger("codec.audio").setLevel(logging.WARNING)
     state = PartialState(cpu=on_cpu(), timeout=LONGEST_WAIT)

@@ -16,7 +16,7 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from codec.evaluation.compare import LEVEL, RESAMPLES, Evaluation, table_rows
+    from codec.evaluation.compare import LEVEL, RESAMPLES, Evaluation, distinct_names, table_rows
     from codec.evaluation.compare import compare as differences
 
     left, right = Evaluation.read(a), Evaluation.read(b)
@@ -26,6 +26,7 @@ def compare(
         table.add_column(heading, justify="right", no_wrap=heading in ("A", "B", "B - A", "p", "better"))
     for row in rows:
         table.add_row(*row)
-    typer.echo(f"A: {left.name}\nB: {right.name}")
+    name_a, name_b = distinct_names([left, right])
+    typer.echo(f"A: {name_a}\nB: {name_b}")
     Console().print(table)
     typer.echo(f"paired bootstrap over utterances, {RESAMPLES} resamples; better: p < {LEVEL}, each metric by itself")

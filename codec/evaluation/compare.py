@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,23 +70,30 @@ class Difference:
         return "B" if (self.difference > 0) == (self.definition["better"] == "higher") else "A"
 
 
+def distinct_names(evaluations: Sequence[Evaluation]) -> list[str]:
+    """Their systems' names; where several have one name, such as two runs of one system, with the folder of each."""
+    count = Counter(evaluation.name for evaluation in evaluations)
+    return [e.name if count[e.name] == 1 else f"{e.name} ({e.folder})" for e in evaluations]
+
+
 def require_alike(a: Evaluation, b: Evaluation) -> None:
     """Refuse what no table or difference may hold together.
 
     Raises:
         CodecError: scores of different test sets or protocols, or of a learned metric with other weights.
     """
+    name_a, name_b = distinct_names([a, b])
     for key, what in (("test_set", "test set"), ("protocol", "protocol")):
         if a.settings.get(key) != b.settings.get(key):
             raise CodecError(
-                f"{a.name} and {b.name} were scored with another {what} each ({a.settings.get(key)}, "
+                f"{name_a} and {name_b} were scored with another {what} each ({a.settings.get(key)}, "
                 f"{b.settings.get(key)}); score both alike"
             )
     for value in sorted(a.definitions.keys() & b.definitions.keys()):
         ours, theirs = (evaluation.definitions[value].get("weights_sha256") for evaluation in (a, b))
         if ours != theirs:
             raise CodecError(
-                f"{value} of {a.name} and {b.name} comes from other weights each ({ours}, {theirs}); score both alike"
+                f"{value} of {name_a} and {name_b} comes from other weights each ({ours}, {theirs}); score both alike"
             )
 
 
@@ -123,7 +131,8 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
             )
         )
     if not differences:
-        raise CodecError(f"{a.name} and {b.name} have no scored utterance and metric in common; score both alike")
+        names = " and ".join(distinct_names([a, b]))
+        raise CodecError(f"{names} have no scored utterance and metric in common; score both alike")
     return differences
 
 

@@ -22,7 +22,7 @@ from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
 from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.records import Part, Record, Store, is_complete
-from codec.evaluation.speed import Speed
+from codec.evaluation.speed import SPEED_FILE, Speed
 from codec.evaluation.systems import System
 from codec.manifest import Utterance
 
@@ -74,15 +74,19 @@ def evaluate(
 
     Raises:
         CodecError: ``folder`` holds other scores, scores by other weights or texts, cannot be written, or has lost
-            records to another run. An utterance that cannot be read or reconstructed is no error: it is recorded with
-            its reason.
+            records to another run; what :func:`check_ids` raises, where sounds are kept. An utterance that cannot be
+            read or reconstructed is no error: it is recorded with its reason.
     """
+    if save_audio:
+        check_ids(utterances)
     state = state or PartialState()
     unavailable = {metric.name: reason for metric in metrics if (reason := metric.unavailable())}
     metrics = [metric for metric in metrics if metric.name not in unavailable]
     store = Store(folder)
     if state.is_main_process:
         store.open(_settings(system, utterances, protocol), overwrite, scored_with=_scored_with(metrics, utterances))
+        if overwrite:  # it may be of another system
+            (store.folder / SPEED_FILE).unlink(missing_ok=True)
     state.wait_for_everyone()
 
     done = store.records()
@@ -121,6 +125,20 @@ def evaluate(
             "where two runs write to one folder; let the other one end, and run again, which scores what is missing"
         )
     return Outcome(records, metrics, unavailable, protocol, sum(gather_object([speed]), Speed()))
+
+
+def check_ids(utterances: Sequence[Utterance]) -> None:
+    """Refuse ids that name no file below a folder. ``speaker/one`` is one, in a folder of its own.
+
+    Raises:
+        CodecError: an id that is absolute, leads upwards, or is another spelling of another id's file.
+    """
+    for utterance in utterances:
+        if "\0" in utterance.id or not {"", ".", ".."}.isdisjoint(utterance.id.split("/")):
+            raise CodecError(
+                f"id {utterance.id!r}: expected one that names a file in {AUDIO_FOLDER}/, without empty parts, . and "
+                ".. between slashes; rename it in the manifest, or score without --save-audio"
+            )
 
 
 def share(utterances: Sequence[Utterance], process: int, processes: int) -> list[Utterance]:
@@ -206,6 +224,7 @@ def _reconstruct(
     """A record without scores, and what is to be scored; without a pair the record says why."""
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
     try:
+        _check_file(utterance)
         reference = audio_io.load(utterance.path, system.sample_rate)
         reconstruction = system.reconstruct(utterance, reference)
         _check_pair(reference, reconstruction.audio, system.sample_rate)
@@ -225,6 +244,17 @@ def _reconstruct(
 def _add_scores(record: Record, scores: Scores) -> None:
     record.scores.update(scores.numbers)
     record.failures.update(scores.failures)
+
+
+def _check_file(utterance: Utterance) -> None:
+    """Refuse a recording that is another than the manifest's: its length is what shares, rates and speeds rest on."""
+    found = audio_io.info(utterance.path)
+    if (found.num_samples, found.sample_rate) == (utterance.num_samples, utterance.sample_rate):
+        return
+    said, has = f"{utterance.num_samples} samples", str(found.num_samples)
+    if found.sample_rate != utterance.sample_rate:
+        said, has = f"{said} at {utterance.sample_rate} Hz", f"{has} at {found.sample_rate} Hz"
+    raise CodecError(f"{utterance.path}: manifest says {said}, the file has {has}; prepare the manifest again")
 
 
 def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:

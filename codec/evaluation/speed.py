@@ -7,10 +7,13 @@ are the same to the last digit whenever and however they are computed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from codec.files import write_text
+from codec.errors import CodecError
+from codec.files import read_json, write_text
 
 SPEED_FILE = "speed.json"
 
@@ -59,6 +62,17 @@ class Speed:
         )
 
 
+@dataclass(frozen=True)
+class MeasuredSpeed:
+    """What ``speed.json`` says."""
+
+    encode_rtf: float  # seconds of work for a second of audio
+    decode_rtf: float
+    utterances: int
+    audio_s: float
+    conditions: str  # device, threads and processes, of the machine that scored
+
+
 def write_speed(folder: str | Path, speed: Speed, conditions: str) -> None:
     """Write ``speed.json``, at once or not at all, where anything was timed.
 
@@ -72,11 +86,30 @@ def write_speed(folder: str | Path, speed: Speed, conditions: str) -> None:
     """
     if not speed.utterances:
         return
-    facts = {
-        "encode_rtf": speed.encode_rtf,
-        "decode_rtf": speed.decode_rtf,
-        "utterances": speed.utterances,
-        "audio_s": speed.audio_s,
-        "conditions": conditions,
-    }
-    write_text(Path(folder) / SPEED_FILE, json.dumps(facts, indent=2) + "\n")
+    measured = MeasuredSpeed(speed.encode_rtf, speed.decode_rtf, speed.utterances, speed.audio_s, conditions)
+    write_text(Path(folder) / SPEED_FILE, json.dumps(asdict(measured), indent=2) + "\n")
+
+
+def read_speed(folder: str | Path) -> MeasuredSpeed | None:
+    """Read ``speed.json``; None where there is none, as with a system that is not timed.
+
+    Raises:
+        CodecError: a damaged file.
+    """
+    path = Path(folder) / SPEED_FILE
+    if not path.exists():
+        return None
+    advice = "remove it, or score again with --overwrite"
+    facts = read_json(path, advice)
+    for key in ("encode_rtf", "decode_rtf", "utterances", "audio_s"):
+        number: Any = facts.get(key)
+        # type() and not isinstance(): true and false are integers to Python.
+        if type(number) not in (int, float) or not 0 <= number <= sys.float_info.max:
+            raise CodecError(f"{path}: {key}={number!r}, expected a number of at least 0; {advice}")
+    return MeasuredSpeed(
+        facts["encode_rtf"],
+        facts["decode_rtf"],
+        facts["utterances"],
+        facts["audio_s"],
+        str(facts.get("conditions", "conditions not noted")),
+    )

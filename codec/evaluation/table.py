@@ -7,7 +7,6 @@ utterances, and stand in no difference.
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from codec.errors import CodecError
-from codec.evaluation.compare import Difference, Evaluation, compare, require_alike
+from codec.evaluation.compare import Difference, Evaluation, compare, distinct_names, require_alike
 from codec.evaluation.quoted import Quoted, quoted_test_sets, read_quoted
 from codec.evaluation.records import RECORDS_FILE
 from codec.evaluation.registry import METRICS, MetricOptions
+from codec.evaluation.speed import MeasuredSpeed, read_speed
 from codec.evaluation.summary import bootstrap_interval
 from codec.evaluation.table_notes import comparison_notes, versions_used
 from codec.evaluation.unavailable import read_unavailable
@@ -73,6 +73,7 @@ class Row:
     test_set: str = ""  # of a quoted row
     note: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)  # identity, sample rate, all of the rate, versions
+    speed: MeasuredSpeed | None = None  # where it was timed
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ class Runs:
 
     evaluations: Mapping[str, Evaluation]  # by the name in the table
     unavailable: Mapping[str, str]  # system -> why it could not be scored
+    speeds: Mapping[str, MeasuredSpeed | None] = field(default_factory=dict)  # by the name in the table
 
     @classmethod
     def read(cls, folders: Iterable[str | Path]) -> Runs:
@@ -112,7 +114,7 @@ class Runs:
 
         Raises:
             CodecError: a folder twice, or without scores; scores that may not stand in one table; a summary that is
-                older than its scores.
+                older than its scores; a damaged file.
         """
         evaluations: list[Evaluation] = []
         unavailable: dict[str, str] = {}
@@ -133,10 +135,9 @@ class Runs:
             raise CodecError(f"nothing is scored ({reasons}); score a system with recipes/evaluate.py first")
         for other in evaluations[1:]:
             require_alike(evaluations[0], other)
-        # Two folders may hold scores of systems of one name, such as two checkpoints of one run.
-        count = Counter(evaluation.name for evaluation in evaluations)
-        names = [e.name if count[e.name] == 1 else f"{e.name} ({e.folder})" for e in evaluations]
-        return cls(dict(zip(names, evaluations, strict=True)), unavailable)
+        by_name = dict(zip(distinct_names(evaluations), evaluations, strict=True))
+        speeds = {name: read_speed(evaluation.folder) for name, evaluation in by_name.items()}
+        return cls(by_name, unavailable, speeds)
 
     def named(self, folder: str | Path) -> str:
         """Name of the evaluation in ``folder``.
@@ -175,7 +176,10 @@ def build_table(
     columns = _columns(runs, values)
     published = _quoted_rows(quoted, first.summary["test_set"])
     rows_quoted = [row for row in published if row.scores.keys() & columns.keys()]
-    rows = [_scored_row(name, evaluation, columns, average) for name, evaluation in runs.evaluations.items()]
+    rows = [
+        _scored_row(name, evaluation, columns, average, runs.speeds.get(name))
+        for name, evaluation in runs.evaluations.items()
+    ]
     rows += [
         Row(name, "not available", {value: Cell(missing="not scored") for value in columns}, note=reason)
         for name, reason in runs.unavailable.items()
@@ -256,7 +260,13 @@ def _columns(runs: Runs, values: Sequence[str] | None) -> dict[str, Column]:
     return {value: found[value] for value in dict.fromkeys(values)}
 
 
-def _scored_row(name: str, evaluation: Evaluation, columns: Mapping[str, Column], average: Average) -> Row:
+def _scored_row(
+    name: str,
+    evaluation: Evaluation,
+    columns: Mapping[str, Column],
+    average: Average,
+    speed: MeasuredSpeed | None,
+) -> Row:
     summary = evaluation.summary
     rate = summary["rate"] or {}
     share = rate["codes_used"] / rate["codebook_size"] if rate.get("tokens") else None
@@ -269,6 +279,7 @@ def _scored_row(name: str, evaluation: Evaluation, columns: Mapping[str, Column]
         None if share is None else 100 * share,
         source=str(evaluation.folder),
         facts={**{key: summary["system"][key] for key in ("identity", "sample_rate")}, "rate": summary["rate"]},
+        speed=speed,
     )
 
 

@@ -14,6 +14,7 @@ from codec.evaluation.compare import LEVEL, RESAMPLES, Difference
 from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE
 from codec.evaluation.report import ARROWS, CSV_COLUMNS, NONE
 from codec.evaluation.table import Cell, Column, Row, SystemTable
+from codec.evaluation.table_costs import COSTS_HEADINGS, COSTS_TITLE, cost_rows, costs, speed_note
 from codec.files import write_text
 
 TABLE_COLUMNS = (*CSV_COLUMNS, "kind", "source")
@@ -75,8 +76,9 @@ def table_csv(table: SystemTable) -> str:
             shown = {"value": value, "unit": column.unit, "better": column.better, over: cell.mean}
             note = row.note if row.kind == "not available" else cell.missing
             writer.writerow({**common, **shown, **counts, "ci95_low": low, "ci95_high": high, "note": note})
-        for value, number in rates(row).items():
-            writer.writerow({**common, "value": value, "mean": number})
+        for value, number in (rates(row) | costs(row)).items():
+            timed = {"note": row.speed.conditions} if row.speed is not None and value.endswith("_rtf") else {}
+            writer.writerow({**common, "value": value, "mean": number, **timed})
     return text.getvalue()
 
 
@@ -140,6 +142,7 @@ def table_markdown(table: SystemTable) -> str:
         name = _plain(row.name) + ("" if row.kind == "scored" else f" (*{row.kind}*)")
         lines.append(_line(name, *(rate_texts(row) if with_codes else rate_texts(row)[:2]), *texts))
     lines.append("")
+    lines += _cost_lines(table)
     if table.against is not None:
         lines += _difference_lines(table)
     if notes := [*table.notes, *explanations(table)]:
@@ -196,6 +199,15 @@ def difference_lead(table: SystemTable) -> str:
         f"two-sided p by a paired bootstrap over utterances, {RESAMPLES} resamples. Bold: p < {LEVEL}, each metric by "
         "itself. Quoted rows have no utterances and are not here."
     )
+
+
+def _cost_lines(table: SystemTable) -> list[str]:
+    if not (rows := cost_rows(table)):
+        return []
+    lines = [f"{COSTS_TITLE}:", "", _line("system", *COSTS_HEADINGS), _line("---", *["---:"] * len(COSTS_HEADINGS))]
+    lines += [_line(_plain(name), *texts) for name, texts in rows]
+    note = speed_note(table)
+    return [*lines, "", *([_plain(note), ""] if note else [])]
 
 
 def _difference_lines(table: SystemTable) -> list[str]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +64,8 @@ def test_unequal_test_sets_and_protocols_are_refused(spread: list[float], tmp_pa
         with pytest.raises(CodecError, match=f"another {key.replace('_', ' ')} each"):
             compare(a, other)
     empty = Evaluation.read(result_folder(tmp_path / "empty", [Record("u00", "s", 1.0, error="gone")]))
-    with pytest.raises(CodecError, match="no scored utterance and metric in common"):
+    names = rf"noisy \({re.escape(str(a.folder))}\) and noisy \({re.escape(str(empty.folder))}\)"
+    with pytest.raises(CodecError, match=f"{names} have no scored utterance and metric in common"):
         compare(a, empty)
 
 
@@ -75,6 +77,11 @@ def test_command(spread: list[float], tmp_path: Path, capsys: pytest.CaptureFixt
     said = capsys.readouterr().out
     assert ended.value.code == 0
     assert "-1.000" in said and "0.0002" in said and "better: p < 0.05" in said
+    assert said.splitlines()[:2] == [f"A: noisy ({a})", f"B: noisy ({b})"]  # of one name: the folders tell them apart
+    other = result_folder(tmp_path / "c", scored(spread), name="other")
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(a), str(other)])
+    assert capsys.readouterr().out.splitlines()[:2] == ["A: noisy", "B: other"]
     with pytest.raises(SystemExit) as ended:
         main(["compare", str(a), str(tmp_path / "none")])
     assert ended.value.code == 2

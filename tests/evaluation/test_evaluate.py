@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -118,6 +119,19 @@ def test_killed_in_two_processes_and_resumed_in_four(
     write_report(tmp_path / "whole", summarize(system, whole, "some"))
     for name in ("utterances.jsonl", "summary.json", "summary.csv", "summary.md"):
         assert (tmp_path / "out" / "some" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_ids_that_lead_out_of_the_output_end_all_sets_at_once(utterances: list[Utterance], tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    write_manifest(data / "test-clean.jsonl", utterances[:1])
+    write_manifest(data / "test-other.jsonl", [dataclasses.replace(utterances[1], id="../../../outside")])
+    done = _run(
+        *([], "--ground-truth", "--test-set", "test-clean,test-other", "--data", data),
+        *("-o", tmp_path / "out", "--metrics", "mel", "--save-audio"),
+    )
+    assert done.returncode == 2 and "'../../../outside': expected one that names a file in" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
 def test_test_sets_by_name(manifest: Path, utterances: list[Utterance], tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from codec.evaluation.page import write_page
 from codec.evaluation.page.document import page
 from codec.evaluation.page.examples import collect_examples, find_extremes
 from codec.evaluation.records import Record
+from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.table import Runs, SystemTable, build_table
 from codec.evaluation.unavailable import write_unavailable
 from codec.manifest import Utterance
@@ -195,6 +197,21 @@ def test_without_sounds_the_page_says_how_to_get_them(runs: Runs, table: SystemT
     write_page(tmp_path / "silent", table, Runs.read(folders), [], sound_bytes=MANY)
     seen = Page((tmp_path / "silent" / "report.html").read_text(encoding="utf-8"))
     assert not seen.all("audio") and "score with --save-audio to hear them" in seen.text
+
+
+def test_codes_and_speeds_are_below_the_scores(runs: Runs, table: SystemTable, text: str, tmp_path: Path) -> None:
+    assert "Rate and speed" not in text  # none of them was timed, or has a codebook
+    folder = shutil.copytree(runs.evaluations[NASTY].folder, tmp_path / "timed", ignore=shutil.ignore_patterns("audio"))
+    write_speed(folder, Speed(6, 10.0, 0.5, 2.5), NASTY)
+    timed = Runs.read([runs.evaluations["plain"].folder, folder])
+    write_page(tmp_path / "out", build_table(timed), timed, [], sound_bytes=0)
+    content = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    (section,) = re.findall(r"<section><h2>Rate and speed</h2>.*?</section>", content)
+    assert content.index("<h2>Scores</h2>") < content.index(section) < content.index("<h2>Distributions</h2>")
+    assert "<td>plain</td><td>-</td><td>-</td><td>-</td><td>-</td><td>-</td>" in section
+    assert f"<td>{escape(NASTY)}</td><td>-</td><td>-</td><td>-</td><td>0.05</td><td>0.25</td>" in section
+    assert "on the machine that scored the system" in section and f"Conditions: all ({escape(NASTY)})." in section
+    assert not Page(section).all("img")
 
 
 def test_one_system_has_no_scatter(runs: Runs, tmp_path: Path) -> None:

@@ -13,11 +13,12 @@ from doubles import RATE, NoisySystem, PeakMetric
 from torch import Tensor
 
 from codec import CodecError, audio
-from codec.evaluation import Reconstruction, Value, evaluate, score_utterance
+from codec.evaluation import Reconstruction, Value, evaluate, score_utterance, summarize
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
 from codec.evaluation.records import Record
 from codec.evaluation.runner import share
+from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.stoi import STOI
 from codec.evaluation.systems import GroundTruth, ReconstructedFiles
 from codec.manifest import Utterance
@@ -111,6 +112,33 @@ def test_unreadable_files_and_refusals_are_recorded_and_the_run_goes_on(
     assert outcome.records["u2"].scores.keys() == {"half_peak"}
 
 
+def test_a_recording_of_another_length_than_the_manifests_is_counted(
+    utterances: list[Utterance], clips: list[Tensor], tmp_path: Path
+) -> None:
+    coarse = tmp_path / "coarse.wav"
+    audio.write(coarse, audio.resample(clips[2], RATE, 16_000), 16_000)
+    test_set = [
+        utterances[0],
+        dataclasses.replace(utterances[1], num_samples=22_124),
+        dataclasses.replace(utterances[2], path=coarse),
+        dataclasses.replace(utterances[2], id="right", path=coarse, num_samples=22_001, sample_rate=16_000),
+        dataclasses.replace(utterances[3], sample_rate=16_000),
+    ]
+    system = NoisySystem()
+    outcome = evaluate(system, test_set, [PeakMetric()], tmp_path / "out")
+    errors = {id_: record.error for id_, record in outcome.records.items() if record.error}
+    assert errors == {
+        "u1": f"{utterances[1].path}: manifest says 22124 samples, the file has 22123; prepare the manifest again",
+        "u2": f"{coarse}: manifest says 33001 samples at 24000 Hz, the file has 22001 at 16000 Hz; "
+        "prepare the manifest again",
+        "u3": f"{utterances[3].path}: manifest says 24000 samples at 16000 Hz, the file has 24000 at 24000 Hz; "
+        "prepare the manifest again",
+    }
+    assert sorted(system.asked) == ["right", "u0"]  # compared at the file's rate, not at the system's
+    result = summarize(system, outcome, "five")["metrics"]["half_peak"]
+    assert (result["n_ok"], result["n_failed"], result["failures"]) == (2, 3, {"no reconstruction": 3})
+
+
 def test_a_killed_run_goes_on_and_scores_nothing_twice(utterances: list[Utterance], tmp_path: Path) -> None:
     whole = evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path / "whole")
 
@@ -200,6 +228,14 @@ def test_scores_of_two_networks_or_texts_are_not_mixed(utterances: list[Utteranc
     assert noted["learned"]["weights"] == "b" * 64 and noted.keys() == {"learned"}
 
 
+def test_the_speed_of_another_system_goes_with_its_scores(utterances: list[Utterance], tmp_path: Path) -> None:
+    write_speed(tmp_path, Speed(1, 1.0, 0.5, 0.5), "cpu")
+    evaluate(NoisySystem(), utterances[:1], [PeakMetric()], tmp_path)
+    assert (tmp_path / "speed.json").exists()
+    evaluate(GroundTruth(RATE), utterances[:1], [PeakMetric()], tmp_path, overwrite=True)
+    assert not (tmp_path / "speed.json").exists()
+
+
 def test_a_network_that_scored_nothing_binds_nobody(utterances: list[Utterance], tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -229,3 +265,29 @@ def test_saved_audio_scores_like_the_system_that_made_it(utterances: list[Uttera
     read = evaluate(files, utterances[:2], [LogMelDistance()], tmp_path / "read")
     assert read.records == made.records
     assert made.records["u0"].scores["mel_distance"] > 0.1
+
+
+@pytest.mark.parametrize("id_", ["../up", "a/../../up", "/{folder}/up", "..", "", "a//b", "./u0", "a/", "nul\0"])
+def test_ids_that_lead_out_of_the_folder_of_sounds_are_refused(
+    id_: str, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    id_ = id_.format(folder=tmp_path)
+    test_set = [utterances[0], dataclasses.replace(utterances[1], id=id_)]
+    system = NoisySystem()
+    evaluate(system, utterances[:1], [PeakMetric()], tmp_path / "out")
+    kept = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CodecError, match=r"expected one that names a file in audio/.*; rename it in the manifest"):
+        evaluate(system, test_set, [PeakMetric()], tmp_path / "out", save_audio=True, overwrite=True)
+    assert system.asked == ["u0"] and sorted(tmp_path.rglob("*")) == kept
+    if "\0" not in id_:
+        assert len(evaluate(system, test_set, [PeakMetric()], tmp_path / "silent").records) == 2  # harms nothing there
+
+
+def test_ids_with_folders_keep_their_sounds_in_folders(utterances: list[Utterance], tmp_path: Path) -> None:
+    test_set = [dataclasses.replace(utterances[0], id="speaker/..one"), dataclasses.replace(utterances[1], id="a.b")]
+    made = evaluate(NoisySystem(), test_set, [PeakMetric()], tmp_path / "made", save_audio=True)
+    folder = tmp_path / "made" / "audio"
+    assert (folder / "speaker" / "..one.wav").is_file() and (folder / "a.b.wav").is_file()
+    assert evaluate(ReconstructedFiles(folder, RATE), test_set, [PeakMetric()], tmp_path / "read").records.keys() == (
+        made.records.keys()
+    )

@@ -21,6 +21,7 @@ from codec.evaluation.compare import Evaluation, compare
 from codec.evaluation.metric import Metric as AnyMetric
 from codec.evaluation.quoted import quoted_test_sets, read_quoted
 from codec.evaluation.records import Record
+from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.summary import bootstrap_interval
 from codec.evaluation.systems import Rate
 from codec.evaluation.table import Average, Runs, SystemTable, build_table, known_values
@@ -239,6 +240,90 @@ def test_rates_are_nominal_and_in_the_files(tmp_path: Path) -> None:
     assert (row.bitrate_bps, row.file_bps, row.codes_used_percent) == (150.0, 200.0, 25.0)
     text = table_markdown(build_table(runs, quoted="none"))
     assert "| noisy | 150 | 200 | 25.0 % |" in text
+
+
+TIMED = Speed(12, 100.0, 5.0, 0.123456)
+HEADS = "| system | codes used | perplexity | normalised entropy | RTF of encoding | RTF of decoding |"
+
+
+@pytest.fixture
+def costly(values: list[float], tmp_path: Path) -> list[Path]:
+    """With a codebook and a speed, with a speed alone, with neither."""
+    coded = [Record(f"u{n:02}", "s", 2.0, {"peak": 1.0}, tokens=[1, 2, 1, 1]) for n in range(12)]
+    model = result_folder(tmp_path / "model", coded, name="model|x", rate=Rate(150.0, 8, 2.0))
+    write_speed(model, TIMED, "cpu, processes: 2")
+    program = result_folder(tmp_path / "program", scored(values), name="program", rate=Rate(6000.0))
+    write_speed(program, Speed(7, 50.0, 600.0, 0.0005), "cuda <b>")
+    return [model, program, result_folder(tmp_path / "plain", scored(values), name="plain")]
+
+
+def test_codes_and_speeds_stand_in_a_table_of_their_own(costly: list[Path], tmp_path: Path) -> None:
+    table = build_table(Runs.read(costly), values=["peak"])
+    text = table_markdown(table)
+    entropy = -(0.75 * np.log2(0.75) + 0.25 * np.log2(0.25))  # of the tokens 1, 2, 1, 1
+    start = text.splitlines().index(HEADS)
+    assert text.splitlines()[start + 2 : start + 6] == [
+        f"| model\\|x | 2 of 8 | {2**entropy:.1f} | {entropy / 3:.3f} | 0.05 | 0.00123 |",
+        "| program | - | - | - | 12 | 0.00001 |",
+        "| plain | - | - | - | - | - |",
+        "",
+    ]
+    main_heads = next(line for line in text.splitlines() if line.startswith("| system |"))
+    assert "perplexity" not in main_heads and "RTF" not in main_heads  # the scores stay readable
+    assert "on the machine that scored the system" in text
+    assert "Conditions: model\\|x (cpu, processes: 2); program (7 of 12 utterances) (cuda \\<b\\>)." in text
+    alone = table_markdown(build_table(Runs.read(costly[::2]), quoted="none"))
+    assert "Conditions: all (cpu, processes: 2)." in alone
+    some = table_markdown(build_table(Runs.read(costly[1:]), quoted="none"))
+    assert "Conditions: program (7 of 12 utterances) (cuda" in some
+
+    write_table(tmp_path / "table", table)
+    rows = list(csv.DictReader((tmp_path / "table" / "summary.csv").open()))
+    found = {(row["system"], row["value"]): row for row in rows}
+    assert found["model|x", "codes_used"]["mean"] == "2"
+    assert float(found["model|x", "perplexity"]["mean"]) == pytest.approx(2**entropy)
+    assert float(found["model|x", "normalized_entropy"]["mean"]) == pytest.approx(entropy / 3)
+    assert (found["model|x", "encode_rtf"]["mean"], found["model|x", "encode_rtf"]["note"]) == (
+        "0.05",
+        "cpu, processes: 2",
+    )
+    assert found["program", "decode_rtf"]["mean"] == "1e-05" and ("program", "perplexity") not in found
+    assert not any(row["value"].endswith("_rtf") for row in rows if row["system"] == "plain")
+
+    content = {row["name"]: row for row in json.loads((tmp_path / "table" / "summary.json").read_text())["rows"]}
+    assert content["model|x"]["speed"] == {
+        "encode_rtf": 0.05,
+        "decode_rtf": 0.00123456,
+        "utterances": 12,
+        "audio_s": 100.0,
+        "conditions": "cpu, processes: 2",
+    }
+    assert content["model|x"]["facts"]["rate"]["perplexity"] == pytest.approx(2**entropy)
+    assert content["plain"]["speed"] is None
+
+
+def test_what_nobody_measured_has_no_table(two: list[Path], costly: list[Path]) -> None:
+    assert HEADS not in table_markdown(build_table(Runs.read(two)))
+    (costly[0] / "speed.json").unlink()
+    text = table_markdown(build_table(Runs.read(costly[:1]), quoted="none"))
+    assert HEADS in text and "| - | - |" in text and "RTF: real-time factor" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"encode_rtf": 1}', "decode_rtf=None, expected a number"),
+        ('{"encode_rtf": NaN}', "encode_rtf=nan, expected a number"),
+        ('{"encode_rtf": true}', "encode_rtf=True, expected a number"),
+        ('{"encode_rtf": -1}', "encode_rtf=-1, expected a number"),
+    ],
+)
+def test_a_damaged_speed_is_refused(two: list[Path], content: str, message: str) -> None:
+    (two[0] / "speed.json").write_text(content)
+    with pytest.raises(CodecError, match=f"speed.json: {message}.*; remove it, or score again with --overwrite"):
+        Runs.read(two)
+    Evaluation.read(two[0])  # codec compare has no use for it
 
 
 def test_unequal_versions_are_told(two: list[Path]) -> None:

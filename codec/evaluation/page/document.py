@@ -1,4 +1,4 @@
-"""The page of several systems: table, differences, distributions, scatter, worst and best, and how it was made."""
+"""The page of several systems: tables, differences, distributions, scatter, worst and best, and how it was made."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 from codec.evaluation.page.examples import Examples, collect_examples
 from codec.evaluation.page.listening import listening_section
 from codec.evaluation.table import Row, Runs, SystemTable
+from codec.evaluation.table_costs import COSTS_HEADINGS, COSTS_TITLE, cost_rows, speed_note
 from codec.evaluation.table_files import (
     cell_text,
     check_folder,
@@ -61,6 +62,7 @@ def page(table: SystemTable, runs: Runs, examples: Examples, sound_bytes: int) -
         (
             _header(table),
             _table(table),
+            _costs(table),
             _differences(table) if table.differences else "",
             _distributions(table, runs),
             _scatter(table, runs, examples) if several else "",
@@ -122,6 +124,18 @@ def _row(row: Row, table: SystemTable, with_codes: bool) -> str:
     if with_codes:
         cells.append(f"<td>{codes}</td>")
     return f"<tr{style}><td>{escape(row.name)}{tag}{small(below)}</td>{''.join(cells)}</tr>"
+
+
+def _costs(table: SystemTable) -> str:
+    rows = [
+        f"<tr><td>{escape(name)}</td>{''.join(f'<td>{escape(text)}</td>' for text in texts)}</tr>"
+        for name, texts in cost_rows(table)
+    ]
+    if not rows:
+        return ""
+    note = speed_note(table)
+    said = f'<ul class="notes"><li>{escape(note)}</li></ul>' if note else ""
+    return f"<section><h2>{COSTS_TITLE}</h2>{scrolling(COSTS_TITLE, ['System', *COSTS_HEADINGS], rows)}{said}</section>"
 
 
 def _differences(table: SystemTable) -> str:
