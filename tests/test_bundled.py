@@ -17,8 +17,6 @@ from codec.pretrained import PARTS, check_sums, find_model, weight_files
 from codec.releasing import Released, release
 
 REAL = bundled.bundled_models()  # before any test puts another folder in its place
-# Goes as soon as a model ships; see docs/pretrained.md.
-needs_shipped = pytest.mark.skipif(not REAL, reason="no model ships yet (codec/bundled/index.json is empty)")
 
 
 def test_half_precision_loads_as_float32_under_its_name(shipped: Released, tiny_codec: Codec) -> None:
@@ -155,7 +153,6 @@ def test_a_damaged_index_is_named(shipped: Released) -> None:
 # -- what does ship -------------------------------------------------------------------------------------------------
 
 
-@needs_shipped
 @pytest.mark.parametrize("name", REAL)
 def test_what_ships_is_whole_small_and_described(name: str) -> None:
     model = REAL[name]
@@ -171,7 +168,6 @@ def test_what_ships_is_whole_small_and_described(name: str) -> None:
     assert not any(f'"{root}/' in card or f" {root}/" in card for root in ("/home", "/work", "/root", "/tmp"))
 
 
-@needs_shipped
 def test_speech_through_the_shipped_model_is_speech(speech: Tensor) -> None:
     codec = Codec.from_pretrained(bundled.DEFAULT_MODEL, "cpu")
     assert (codec.sample_rate, codec.frame_rate, codec.codebook_size, codec.bitrate_bps) == (24_000, 75, 4096, 900)

@@ -19,7 +19,7 @@ def test_five_lines_of_python(tiny_model_dir: Path, tmp_path: Path, monkeypatch:
     assert len(code.splitlines()) == 5
     recording = re.search(r"egs/mini/corpus/\S+\.flac", code)
     assert recording is not None
-    code = code.replace("exp/mini/tiny/best", str(tiny_model_dir)).replace(recording[0], str(ROOT / recording[0]))
+    code = code.replace("simvq-24khz-0.9kbps", str(tiny_model_dir)).replace(recording[0], str(ROOT / recording[0]))
     monkeypatch.chdir(tmp_path)
     exec(code, {})
     back, original = audio_io.info(tmp_path / "back.wav"), audio_io.info(ROOT / recording[0])
