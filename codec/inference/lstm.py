@@ -8,6 +8,7 @@ from torch import Tensor, nn
 LANES = 12  # parts; with so few, a step takes a CPU hardly longer than one of one part: it waits for the weights
 RUN_UP = 32  # frames before a part, from which its state is guessed
 ROUNDING = 1e-6  # largest difference of states (which lie in -1..1 for the hidden one) that counts as none
+FORGOTTEN = 1e-2  # difference of states after a run-up from unlike ones, above which parts are not tried
 MAX_REPAIRS = 2  # rounds of recomputing parts before the rest is done in one pass
 
 State = tuple[Tensor, Tensor]  # hidden and cell, (layers, B, C)
@@ -20,8 +21,10 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
     cut into parts that run side by side. Each starts from a guess: the state after a run-up from zero, in which most
     LSTMs forget what was before. Every guess is then compared with the state in which the part before really ended;
     where it differs, the part is computed again from the true state, and if parts keep differing the rest is done in
-    one pass.
-    The outcome never rests on the guess.
+    one pass. The outcome never rests on the guess.
+
+    Trained LSTMs may count over seconds (cell states that only grow). Two run-ups from unlike states tell: where they
+    end far apart, no part is begun.
 
     Args:
         lstm: unidirectional, ``batch_first``, no projections.
@@ -36,6 +39,10 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
     parts = x[0, : LANES * length].view(LANES, length, -1)
     run_up = torch.cat([parts[:1, :RUN_UP], parts[:-1, -RUN_UP:]])  # of the first part: not used
     assumed = _select(lstm(run_up)[1], slice(None))
+    others = tuple(part.roll(1, dims=1) for part in assumed)
+    if max(float((a - b).abs().max()) for a, b in zip(assumed, lstm(run_up, others)[1], strict=True)) > FORGOTTEN:
+        outputs, end = lstm(x, state)
+        return outputs, end
     starts = tuple(torch.zeros_like(guess[:, :1]) for guess in assumed) if state is None else state
     for guess, start in zip(assumed, starts, strict=True):
         guess[:, :1] = start
