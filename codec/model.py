@@ -24,6 +24,7 @@ from codec.inference import Inference
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
 from codec.modules.seanet import SEANetEncoder
+from codec.modules.unset import UnsetWeights
 from codec.modules.vocos import VocosBackbone
 from codec.pretrained import (
     CONFIG_FILE,
@@ -330,7 +331,7 @@ class Codec(nn.Module):
         # Weights made under a caller's inference mode could never be trained.
         with torch.inference_mode(False):
             weights = read_model_weights(directory)
-            with torch.device("meta"):  # no time spent on random weights
+            with UnsetWeights():
                 codec = cls(config)
             load_weights(codec, weights, str(directory))
             codec.inference = inference
