@@ -18,11 +18,11 @@ import torch
 import typer
 from torch import Tensor
 
-from codec import Codec
+from codec import Codec, audio, preset
 from codec.cli import run
 from codec.config import ModelConfig
 from codec.evaluation.mel import LogMelDistance
-from codec.folders import audio, preset, recordings_below
+from codec.folders import recordings_below
 from codec.streaming import Windows, decode_chunks
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
