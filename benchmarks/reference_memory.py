@@ -4,7 +4,7 @@
     python benchmarks/reference_memory.py egs/mini/corpus --seconds 10    # random weights at the published sizes
 
 The audio is real speech, one recording after another up to the length asked for. Each command runs in a process of its
-own, whose largest resident size is read when it ends. Times are those that the command itself gives: from the loaded
+own, which says its largest resident size when it ends. Times are those that the command itself gives: from the loaded
 model on, reading and writing of the files included, the median of ``--runs``. Beside them stands the whole process,
 with the start of Python and the loading of the model.
 """
@@ -27,7 +27,18 @@ import typer
 from codec.cli import run
 
 app = typer.Typer(add_completion=False)
-CALL = "from codec.cli import main; main()"
+# The command, and the largest resident size that the system saw of its program. What it tells of a process that has
+# ended (ru_maxrss) is no smaller than its parent was when it started it.
+CALL = """
+from pathlib import Path
+from codec.cli import main
+try:
+    main()
+finally:
+    status = Path("/proc/self/status")
+    if status.exists():
+        print(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")))
+"""
 
 
 class Ended(NamedTuple):
@@ -95,7 +106,8 @@ def _run(arguments: list[str]) -> Ended:
     found = re.search(r"([\d.]+) times real time", said)
     if process.returncode or found is None:
         raise SystemExit(f"codec {arguments[0]} ended with code {process.returncode}: {said}")
-    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    told = re.search(r"VmHWM:\s+(\d+) kB", said)
+    peak = int(told[1]) * 1024 if told else usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     return Ended(float(found[1]), time.perf_counter() - started, peak)
 
 
