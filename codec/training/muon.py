@@ -53,7 +53,10 @@ class Muon(torch.optim.Optimizer):
     def _step(self, weight: nn.Parameter, lr: float, weight_decay: float) -> None:
         gradient = weight.grad
         assert gradient is not None
-        momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+        state = self.state[weight]
+        if not state:
+            state["momentum"] = torch.zeros_like(weight)
+        momentum = state["momentum"]
         share: float | Tensor = lr
         decay: float | Tensor = MOMENTUM
         if self.found_inf is not None:  # decided on the device
