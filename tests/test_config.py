@@ -84,6 +84,8 @@ def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
         ("model: {encoder: {channels: 1}}", [], "encoder.channels=1 must be at least encoder.compress=2"),
         ("discriminators: {resolutions: [[256, 64, 512]]}", [], "a window of 512 is longer than its n_fft of 256"),
         ("data: {gain_db: [-1, -6]}", [], "data.gain_db=[-1.0, -6.0]: expected the lower one first"),
+        ("data: {speed: [1.1, 0.9]}", [], "data.speed=[1.1, 0.9]: expected the lower one first"),
+        ("data: {speed: [0.93, 1]}", [], "data.speed=[0.93, 1.0]: expected multiples of 0.05"),
         ("data: {crop_s: 0.04}", [], "data.crop_s=0.04 is too short for an n_fft of 2048; try 0.09 or more"),
         ("data: {validation_crop_s: 0.02}", [], "data.validation_crop_s=0.02 is too short for an n_fft of 1024"),
         ("base: nowhere.yaml", [], "nowhere.yaml: cannot read the settings (No such file or directory)"),

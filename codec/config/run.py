@@ -10,6 +10,8 @@ from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveF
 from codec.config.model import ModelConfig
 from codec.config.rates import follow_rate
 
+Speed = Annotated[float, Field(ge=0.5, le=2)]
+
 
 class DiscriminatorConfig(Settings):
     """The three published discriminator families. An empty list leaves a family (or its half) out."""
@@ -79,6 +81,8 @@ class DataConfig(Settings):
     batch_size: Positive = 128  # crops a step, over all processes together
     crop_s: PositiveFloat = 1.0
     gain_db: tuple[float, float] = (0.0, 0.0)  # uniform random gain of a crop
+    speed: tuple[Speed, Speed] = (1.0, 1.0)  # uniform random speed, pitch and formants with it, in twentieths
+    equaliser_db: Annotated[float, Field(ge=0, le=20)] = 0.0  # uniform random gain of each octave up to this, both ways
     validation_crop_s: PositiveFloat = 3.0
     validation_crops: Positive = 32
     workers: NonNegative = 2  # loader processes for each training process
@@ -94,9 +98,13 @@ class DataConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _gains_are_a_range(self) -> Self:
-        if self.gain_db[0] > self.gain_db[1]:
-            raise ValueError(f"data.gain_db={list(self.gain_db)}: expected the lower one first")
+    def _ranges_begin_with_the_lower(self) -> Self:
+        for name in ("gain_db", "speed"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"data.{name}={[low, high]}: expected the lower one first")
+        if any(abs(speed * 20 - round(speed * 20)) > 1e-9 for speed in self.speed):
+            raise ValueError(f"data.speed={list(self.speed)}: expected multiples of 0.05")
         return self
 
 

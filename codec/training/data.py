@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance, read_manifest
+from codec.training.augmentation import Augmentation
 from codec.training.crops import read_crop
 from codec.training.recordings import ManifestRecordings, Recordings, open_recordings
 from codec.training.streamed import StreamedCrops, find_remote_shards, is_streamed
@@ -40,7 +41,7 @@ class CropDataset(Dataset[Tensor]):
         self.recordings = recordings if isinstance(recordings, Recordings) else ManifestRecordings(recordings)
         self.sample_rate = sample_rate
         self.num_samples = round(config.crop_s * sample_rate)
-        self.gain_db = config.gain_db
+        self.config = config
         self.seed = seed
         rates = {rate: count for rate, count in self.recordings.sample_rates().items() if rate != sample_rate}
         if rates:
@@ -53,9 +54,11 @@ class CropDataset(Dataset[Tensor]):
         recording = self.recordings.pick(self.seed, epoch, place)
         rng = np.random.default_rng([self.seed, 1, position])
         where = float(rng.random())
-        crop = read_crop(recording, self.sample_rate, self.num_samples, where, self.recordings.read)
-        low, high = self.gain_db
-        return crop * 10 ** (rng.uniform(low, high) / 20) if high > low or low else crop
+        return Augmentation.draw(self.config, rng).read(
+            self.num_samples,
+            self.sample_rate,
+            lambda wanted: read_crop(recording, self.sample_rate, wanted, where, self.recordings.read),
+        )
 
 
 class StepSampler(Sampler[list[int]]):

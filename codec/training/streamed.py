@@ -32,6 +32,7 @@ from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.tarshards.index import INDEX_FILE, expand, is_remote
 from codec.tarshards.member import Member
+from codec.training.augmentation import Augmentation
 from codec.training.crops import read_crop
 
 logger = logging.getLogger(__name__)
@@ -62,14 +63,14 @@ class StreamedCrops(IterableDataset[Tensor]):
     Args:
         shards: at least one for every worker of every process.
         sample_rate: of the model, Hz.
-        config: lengths, gain and the shuffle buffer.
+        config: lengths, augmentation and the shuffle buffer.
         seed: of order and places.
     """
 
     def __init__(self, shards: Sequence[RemoteShard], sample_rate: int, config: DataConfig, seed: int) -> None:
         self.shards, self.sample_rate, self.seed = list(shards), sample_rate, seed
         self.num_samples = round(config.crop_s * sample_rate)
-        self.gain_db, self.buffer = config.gain_db, config.shuffle_buffer
+        self.config, self.buffer = config, config.shuffle_buffer
         self._counts = [shard.utterances for shard in shards]
         # What a loader's workers of this process give: set by for_loader.
         self._rank, self._world, self._share, self._first_batch = 0, 1, 1, 0
@@ -226,13 +227,16 @@ class StreamedCrops(IterableDataset[Tensor]):
                 def read(_: Utterance | Member, start: int, num_samples: int) -> tuple[Tensor, int]:
                     return read_segment(file, name, start, num_samples), file.samplerate
 
-                crop = read_crop(recording, self.sample_rate, self.num_samples, float(rng.random()), read)
+                where = float(rng.random())
+                return Augmentation.draw(self.config, rng).read(
+                    self.num_samples,
+                    self.sample_rate,
+                    lambda wanted: read_crop(recording, self.sample_rate, wanted, where, read),
+                )
         except soundfile.LibsndfileError as error:
             raise CodecError(
                 f"{name}: not audio that can be read ({reason_of(error)}); store the shard again"
             ) from None
-        low, high = self.gain_db
-        return crop * 10 ** (rng.uniform(low, high) / 20) if high > low or low else crop
 
 
 def find_remote_shards(patterns: Sequence[str]) -> list[RemoteShard]:

@@ -127,7 +127,7 @@ def test_the_ladder_trains_for_a_time_and_says_what_came_of_it(
     facts = {name: json.loads((tmp_path / "ladder" / name / "ladder.json").read_text()) for name in ("shipped", "adam")}
     for found in facts.values():
         assert found["steps"] >= 1 and found["audio_s"] == found["steps"] * 2 * 0.5 and 0 < found["mel"] < 20
-        assert f"| {found['steps']} | 0 min | {found['mel']:.3f} |" in table
+        assert f"| {found['steps']} | {found['audio_s'] / 60:.0f} min | {found['mel']:.3f} |" in table
     assert "After 0.02 minutes each" in table
     assert call("ladder", "--rows", "shipped", *options) == 0  # done: left
     assert json.loads((tmp_path / "ladder" / "shipped" / "ladder.json").read_text()) == facts["shipped"]

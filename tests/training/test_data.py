@@ -77,6 +77,37 @@ def test_gain_is_drawn_from_its_range(utterances: list[Utterance]) -> None:
     torch.testing.assert_close(halved[0], plain[0] * 10 ** (-6 / 20))
 
 
+def test_a_faster_crop_is_higher_and_still_whole(tmp_path: Path) -> None:
+    tone = 0.5 * torch.sin(2 * torch.pi * 440 * torch.arange(24_000) / 24_000)
+    audio_io.write(tmp_path / "tone.wav", tone, 24_000)
+    data = dataset([Utterance("t", tmp_path / "tone.wav", 24_000, 24_000)] * 4, speed=(0.8, 1.25))
+    peaks = []
+    for position in range(80):
+        crop = data[position]
+        assert crop.shape == (2400,)
+        peaks.append(round(int(torch.fft.rfft(crop, n=24_000).abs().argmax()) / 440 * 20))
+    assert set(peaks) == set(range(16, 26))  # every twentieth of the range, and no other
+
+
+def test_the_equaliser_changes_octaves_by_at_most_what_is_set(utterances: list[Utterance]) -> None:
+    plain, changed = dataset(utterances), dataset(utterances, equaliser_db=6.0)
+    ratios = []
+    for n in range(10):
+        before, after = torch.fft.rfft(plain[n]).abs(), torch.fft.rfft(changed[n]).abs()
+        heard = before > 1e-3 * before.max()
+        ratios.append(20 * torch.log10(after[heard] / before[heard]))
+        assert ratios[-1].std() > 0.5  # timbre, not only level
+    assert 3 < torch.cat(ratios).abs().max() < 6.01
+
+
+def test_what_is_off_draws_nothing(utterances: list[Utterance]) -> None:
+    gain = dataset(utterances, gain_db=(-6.0, -1.0))
+    all_of_it = dataset(utterances, gain_db=(-6.0, -1.0), speed=(1.0, 1.0), equaliser_db=0.0)
+    assert all(torch.equal(gain[n], all_of_it[n]) for n in range(4))
+    as_recorded = dataset(utterances, gain_db=(-6.0, -1.0), speed=(1.0, 1.05))
+    assert any(torch.equal(gain[n], as_recorded[n]) for n in range(10))  # the same place and gain, where speed is 1
+
+
 @pytest.mark.parametrize(("world", "accumulate"), [(1, 1), (2, 1), (4, 1), (2, 3), (1, 12)])
 def test_processes_and_micro_batches_share_the_same_positions(world: int, accumulate: int) -> None:
     shares = [list(StepSampler(12, 5, 8, accumulate=accumulate, rank=rank, world=world)) for rank in range(world)]
