@@ -11,6 +11,7 @@ from codec.config import RunConfig
 from codec.model import Codec
 from codec.training.discriminators import Discriminators
 from naive import bottleneck, network
+from naive.judges import judge
 
 LOG_FLOOR = 1e-7
 
@@ -53,7 +54,7 @@ class NaiveTraining:
             with torch.autocast(real.device.type, enabled=False):  # the published head overflows in half precision
                 fake = network.synthesise(self.codec.decoder.head, features.float())
             fake = fake[..., : real.shape[-1]]
-            on_real, on_fake = self.discriminators(real), self.discriminators(fake)
+            on_real, on_fake = judge(self.discriminators, real), judge(self.discriminators, fake)
         loss = weights.mel * self._mel_distance(fake, real) + weights.commitment * quantized.loss
         for family, members in on_fake.items():
             adversarial, matching = torch.zeros((), device=real.device), torch.zeros((), device=real.device)
@@ -74,7 +75,7 @@ class NaiveTraining:
         self.optimizer.step()
 
         with torch.autocast(real.device.type, torch.bfloat16, enabled=half):
-            on_real, on_fake = self.discriminators(real), self.discriminators(fake.detach())
+            on_real, on_fake = judge(self.discriminators, real), judge(self.discriminators, fake.detach())
         loss = torch.zeros((), device=real.device)
         for family, members in on_fake.items():
             share = 1 if family == "dac" else len(members)

@@ -14,6 +14,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
@@ -189,7 +190,9 @@ class Trainer:
 
     def _clip(self, module: nn.Module) -> Tensor:
         limit = self.config.optimizer.clip_norm
-        norm: Tensor = self.accelerator.clip_grad_norm_(module.parameters(), limit or float("inf"))
+        if limit is None:  # a limit that is never met would still be multiplied into every gradient
+            return get_total_norm([weight.grad for weight in module.parameters() if weight.grad is not None])
+        norm: Tensor = self.accelerator.clip_grad_norm_(module.parameters(), limit)
         return norm.detach()
 
     # -- the loop -------------------------------------------------------------------------------------------------
