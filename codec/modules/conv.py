@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -125,6 +126,35 @@ def pad_reflect(x: Tensor, left: int, right: int) -> Tensor:
     """Reflect-pad the last axis; an input shorter than the padding is extended by zeros first."""
     missing = max(left, right) - x.shape[-1] + 1
     if missing <= 0:
-        return F.pad(x, (left, right), mode="reflect")
-    padded = F.pad(F.pad(x, (0, missing)), (left, right), mode="reflect")
+        return _reflect(x, left, right)
+    padded = _reflect(F.pad(x, (0, missing)), left, right)
     return padded[..., : padded.shape[-1] - missing]
+
+
+def _reflect(x: Tensor, left: int, right: int) -> Tensor:
+    if not left and not right:  # else it would be copied, and its gradient added into zeros
+        return x
+    if not x.requires_grad:
+        return F.pad(x, (left, right), mode="reflect")
+    return cast(Tensor, _Reflection.apply(x, left, right))
+
+
+class _Reflection(torch.autograd.Function):
+    """Reflected edges whose gradient is one copy of what lies between them; torch adds all of it up into zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, left: int, right: int) -> Tensor:
+        ctx.left, ctx.right = left, right
+        return F.pad(x, (left, right), mode="reflect")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (padded,), left, right = gradients, ctx.left, ctx.right
+        stop = padded.shape[-1] - right
+        inner = padded[..., left:stop].clone(memory_format=torch.contiguous_format)
+        T = inner.shape[-1]
+        if left:
+            inner[..., 1 : left + 1] += padded[..., :left].flip(-1)
+        if right:
+            inner[..., T - 1 - right : T - 1] += padded[..., stop:].flip(-1)
+        return inner, None, None

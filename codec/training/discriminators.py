@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import pairwise
 from typing import Any, cast
 
 import torch
@@ -132,8 +133,9 @@ class BandMember(nn.Module):
         spectrum = _spectrum(audio, self.n_fft, self.n_fft // 4, self.n_fft)
         x = torch.view_as_real(spectrum).permute(0, 3, 1, 2)  # (B, 2, frames, bins), channels last in memory
         features, joined = [], []
-        for convs, low, high in zip(self.bands, self.edges, self.edges[1:], strict=False):
-            band = x[..., low:high]
+        # Split at once: the gradients of slices would be laid into zeros, each of the whole size.
+        bands = x.split([high - low for low, high in pairwise(self.edges)], dim=-1)
+        for convs, band in zip(self.bands, bands, strict=True):
             for conv in cast(nn.ModuleList, convs):
                 band = F.leaky_relu(conv(band), SLOPE, inplace=True)
                 features.append(band)

@@ -20,12 +20,18 @@ class EMA:
         self.codec = copy.deepcopy(codec).requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
+        self._followed: tuple[Codec, list[nn.Parameter], list[nn.Parameter]] | None = None
 
     @torch.no_grad()
     def update(self, codec: Codec) -> None:
         """Move towards the present weights: one fused operation for all tensors."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        torch._foreach_lerp_(_moving(self.codec), _moving(codec), 1 - decay)
+        if self._followed is None or self._followed[0] is not codec:  # collecting them takes longer than moving them
+            self._followed = codec, list(self.codec.parameters()), list(codec.parameters())
+        _, ours, theirs = self._followed
+        # What moves by the bottleneck's own statistics may be another tensor at every step.
+        ours_too, theirs_too = self.codec.quantizer.moving_buffers(), codec.quantizer.moving_buffers()
+        torch._foreach_lerp_([*ours, *ours_too], [*theirs, *theirs_too], 1 - decay)
         self.updates += 1
 
     @torch.no_grad()
@@ -33,8 +39,3 @@ class EMA:
         """Take over a part as it is, after it was set rather than trained."""
         ours: nn.Module = self.codec.get_submodule(name)
         ours.load_state_dict(codec.get_submodule(name).state_dict())
-
-
-def _moving(codec: Codec) -> list[torch.Tensor]:
-    """What training moves, by gradients or by the bottleneck's own statistics."""
-    return [*codec.parameters(), *codec.quantizer.moving_buffers()]

@@ -95,6 +95,8 @@ class Trainer:
         # Without the data-parallel wrapper, which may only see passes that end in gradients of its own parameters.
         self.plain_codec: Codec = accelerator.unwrap_model(self.codec)
         self.plain_discriminators: Discriminators = accelerator.unwrap_model(self.discriminators)
+        # Lists, because collecting weights from the modules takes the host milliseconds a step.
+        self.trained = list(self.plain_codec.parameters())
         self.taught = [weight for weight in self.plain_discriminators.parameters() if weight.requires_grad]
 
         self.warmup_steps = round(settings.bottleneck_warmup.share * settings.steps)
@@ -152,9 +154,9 @@ class Trainer:
             self.reporter.add_output(output, bypass=bypass)
 
         rates = learning_rates(step, settings, self.config.optimizer)
-        norms = {"grad_norm/generator": self._clip(self.codec)}
+        norms = {"grad_norm/generator": self._clip(self.trained)}
         if adversarial:
-            norms["grad_norm/discriminator"] = self._clip(self.discriminators)
+            norms["grad_norm/discriminator"] = self._clip(self.taught)
         bad = ~torch.stack(list(norms.values())).isfinite().all()
         for optimizer in (*self.optimizers, self.discriminator_optimizer) if adversarial else self.optimizers:
             set_rates(optimizer, rates)
@@ -188,11 +190,11 @@ class Trainer:
         if loss.requires_grad:  # not where every weight of the discriminators' losses is 0
             self.accelerator.backward(loss / micro_batches, **options)
 
-    def _clip(self, module: nn.Module) -> Tensor:
+    def _clip(self, weights: list[nn.Parameter]) -> Tensor:
         limit = self.config.optimizer.clip_norm
         if limit is None:  # a limit that is never met would still be multiplied into every gradient
-            return get_total_norm([weight.grad for weight in module.parameters() if weight.grad is not None])
-        norm: Tensor = self.accelerator.clip_grad_norm_(module.parameters(), limit)
+            return get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        norm: Tensor = self.accelerator.clip_grad_norm_(weights, limit)
         return norm.detach()
 
     # -- the loop -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from codec.config import EncoderConfig, ModelConfig, build
 from codec.modules.conv import Conv1d, pad_reflect
@@ -34,6 +35,16 @@ def test_half_precision_rounds_and_does_no_more(channels: int, kernel: int, stri
 def test_padding_reflects_and_extends_short_input_by_zeros() -> None:
     assert pad_reflect(torch.tensor([[1.0, 2, 3, 4]]), 2, 1).tolist() == [[3, 2, 1, 2, 3, 4, 3]]
     assert pad_reflect(torch.tensor([[1.0, 2]]), 3, 0).tolist() == [[0, 0, 2, 1, 2]]
+
+
+@pytest.mark.parametrize(("T", "left", "right"), [(10, 3, 2), (5, 4, 4), (3, 2, 0), (7, 0, 3), (6, 0, 0), (4, 3, 1)])
+def test_the_gradient_of_reflected_edges_is_that_of_torch(T: int, left: int, right: int) -> None:
+    x = torch.randn(2, 3, T, dtype=torch.float64, generator=torch.Generator().manual_seed(T)).requires_grad_()
+    ours, theirs = pad_reflect(x, left, right), F.pad(x, (left, right), mode="reflect")
+    assert torch.equal(ours, theirs)
+    weights = torch.arange(ours.numel(), dtype=torch.float64).view_as(ours)
+    one, other = (torch.autograd.grad(padded, x, weights)[0] for padded in (ours, theirs))
+    torch.testing.assert_close(one, other)
 
 
 def small_encoder(causal: bool = True) -> SEANetEncoder:
