@@ -6,8 +6,8 @@ import hashlib
 import re
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from codec import bundled
@@ -126,7 +126,7 @@ def weight_files(directory: Path) -> list[str]:
 
 
 def read_model_weights(directory: Path) -> dict[str, Tensor]:
-    """All weights of a model folder, on the CPU, in the precision that they were saved in.
+    """All weights of a model folder, on the CPU, in float32.
 
     Raises:
         CodecError: a file that is missing or damaged.
@@ -134,7 +134,7 @@ def read_model_weights(directory: Path) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for name in weight_files(directory):
         if name != PARTS_INDEX_FILE:
-            weights |= read_weights(directory / name)
+            weights |= read_weights(directory / name, torch.float32)
     return weights
 
 
@@ -146,8 +146,12 @@ def remove_old_files(directory: Path) -> None:
         part.unlink()
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:
     """Read a safetensors file on the CPU.
+
+    Args:
+        path: of the file.
+        dtype: of all that is floating point; None: as it was saved. Tensor by tensor: never is all of it there twice.
 
     Raises:
         CodecError: missing or damaged.
@@ -155,7 +159,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CodecError(f"{path}: no such file; a model folder holds {CONFIG_FILE} and {WEIGHTS_FILE}")
     try:
-        return load_file(path)
+        with safe_open(path, "pt") as file:
+            found = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118 - no mapping
+            return {name: value.to(dtype) if value.is_floating_point() else value for name, value in found}
     except (SafetensorError, OSError) as error:
         raise CodecError(f"{path}: damaged or not a safetensors file ({error}); copy it again") from None
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 
 MAX_LOG_MAGNITUDE = math.log(1e2)
+PIECE_FRAMES = 512  # whose spectra are in memory at a time
 
 
 class ISTFTHead(nn.Module):
@@ -35,29 +37,43 @@ class ISTFTHead(nn.Module):
             mask: (B, 1, F), True where a frame is its row's own, if the rows' lengths differ; the audio behind a row's
                 own frames is then zero.
         """
+        F = x.shape[1]
         with torch.autocast(x.device.type, enabled=False):
-            # The layer too: in bfloat16 a phase of 20 rad would be off by up to 0.06 rad.
-            log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
-            # Limited before exp, which can overflow, and whose gradient then is not a number.
-            magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
-            frames = torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
-            squared_window = (self.window**2).expand(1, frames.shape[1], -1)
             if mask is None:
-                return (self._overlap_add(frames) / self._overlap_add(squared_window)).unsqueeze(1)
+                # On a CPU without gradient piece by piece: spectra and frames are ten times what goes in.
+                in_pieces = x.device.type == "cpu" and not torch.is_grad_enabled()
+                pieces = x.split(PIECE_FRAMES, dim=1) if in_pieces else (x,)
+                added = self._overlap_add((self._frames(piece) for piece in pieces), F)
+                squared_window = (self.window**2).expand(1, F, -1)
+                return (added / self._overlap_add([squared_window], F)).unsqueeze(1)
+            frames = self._frames(x)
             own = mask.transpose(1, 2)  # (B, F, 1)
             # By choice and not by product: what lies behind a row may be infinite, and no window adds up to it there.
             samples = own.repeat_interleave(self.hop_length, dim=1).squeeze(-1)  # (B, F * hop)
-            weights = self._overlap_add(squared_window.where(own, 0.0)).where(samples, 1.0)
-            audio = self._overlap_add(frames.where(own, 0.0)).where(samples, 0.0) / weights
+            squared_window = (self.window**2).expand(1, F, -1)
+            weights = self._overlap_add([squared_window.where(own, 0.0)], F).where(samples, 1.0)
+            audio = self._overlap_add([frames.where(own, 0.0)], F).where(samples, 0.0) / weights
         return audio.unsqueeze(1)
 
-    def _overlap_add(self, frames: Tensor) -> Tensor:
-        """(B, F, n_fft) -> (B, F * hop): sum the frames at their places and trim both ends."""
-        B, F, _ = frames.shape
+    def _frames(self, x: Tensor) -> Tensor:
+        """(B, F, dim) -> (B, F, n_fft), windowed. The layer too in float32: in bfloat16 a phase of 20 rad would be off
+        by up to 0.06 rad."""
+        log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
+        # Limited before exp, which can overflow, and whose gradient then is not a number.
+        magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
+        return torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
+
+    def _overlap_add(self, pieces: Iterable[Tensor], F: int) -> Tensor:
+        """Pieces (B, f, n_fft) of F frames together -> (B, F * hop): sum them at their places and trim both ends."""
         hop, overlap = self.hop_length, self.n_fft // self.hop_length
-        out = frames.new_zeros(B, F + overlap - 1, hop)
-        # n_fft is a whole number of hops, so a frame is `overlap` rows of the hop-wide output.
-        for part in range(overlap):
-            out[:, part : part + F] += frames[..., part * hop : (part + 1) * hop]
+        out, start = torch.empty(0), 0
+        for frames in pieces:
+            if start == 0:
+                out = frames.new_zeros(frames.shape[0], F + overlap - 1, hop)
+            stop = start + frames.shape[1]
+            # n_fft is a whole number of hops, so a frame is `overlap` rows of the hop-wide output.
+            for part in range(overlap):
+                out[:, start + part : stop + part] += frames[..., part * hop : (part + 1) * hop]
+            start = stop
         trim = (self.n_fft - hop) // 2
         return out.flatten(1)[:, trim : trim + F * hop]
