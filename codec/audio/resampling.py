@@ -1,12 +1,13 @@
-"""Resampling with a windowed sinc: of a whole signal, or of one that comes in blocks."""
+"""Resampling with a windowed sinc: of a whole signal, or of one that comes in blocks.
+
+torchaudio is imported when the first rate is changed: most audio has the model's rate, and need not pay for it.
+"""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torchaudio.functional
-import torchaudio.transforms
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -30,6 +31,8 @@ def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: float | str)
     _check_rates(from_rate, to_rate)
     if from_rate == to_rate:
         return audio
+    import torchaudio.functional
+
     T = audio.shape[-1]
     # torchaudio rounds the length in float32 and cuts long audio short: a few more zeros, then the exact cut.
     padded = F.pad(audio, (0, 1 + (T >> 20)))
@@ -81,6 +84,8 @@ class Resampler:
         self._step, self._made = from_rate // divisor, to_rate // divisor  # so many inputs make so many outputs
         self._taken = self._given = 0
         if from_rate != to_rate:
+            import torchaudio.transforms
+
             # The kernel in float32, as the function makes it.
             self._whole = torchaudio.transforms.Resample(from_rate, to_rate, dtype=torch.float32)
             self._margin = -(-self._whole.width // self._step)  # steps on each side of one that its outputs depend on
