@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from codec.audio.resampling import Resampler, resampled_length
-from codec.audio.wave_header import warn_if_cut_short
+from codec.audio.wave_header import unclaimed_bytes, warn_if_cut_short
 from codec.errors import CodecError
 from codec.files import replacing, standard_input
 
@@ -202,6 +202,11 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from None
     with file:
         if file.frames <= 0:
+            if there := unclaimed_bytes(path):
+                raise CodecError(
+                    f"{path}: its header promises no sample, though {there} bytes follow it: a recorder that was cut off "
+                    f"leaves such files; repair it, e.g. with sox --ignore-length {path.name} repaired.wav"
+                )
             raise CodecError(f"{path}: has no samples; give a recording with at least one")
         yield file
 

@@ -16,17 +16,29 @@ def missing_bytes(path: Path) -> int:
 
     Of files that are no RIFF wave 0 too: the decoders of other formats notice by themselves.
     """
+    promised, there = _sample_bytes(path)
+    return max(0, promised - there) if promised < _OPEN else 0
+
+
+def unclaimed_bytes(path: Path) -> int:
+    """Bytes behind a RIFF header that promises no sample at all, as recorders leave it that were cut off."""
+    promised, there = _sample_bytes(path)
+    return there if promised == 0 else 0
+
+
+def _sample_bytes(path: Path) -> tuple[int, int]:
+    """What the header of a RIFF wave promises, and what follows it; (0, 0) for anything else."""
     with path.open("rb") as file:
         head = file.read(12)
         if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return 0
+            return 0, 0
         size = os.fstat(file.fileno()).st_size
         while len(chunk := file.read(8)) == 8:
             length = int.from_bytes(chunk[4:], "little")
             if chunk[:4] == b"data":
-                return max(0, length - (size - file.tell())) if length < _OPEN else 0
+                return length, size - file.tell()
             file.seek(length + length % 2, os.SEEK_CUR)
-    return 0
+    return 0, 0
 
 
 def warn_if_cut_short(path: Path) -> None:

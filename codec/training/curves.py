@@ -177,6 +177,8 @@ def png(runs: Sequence[RunCurves], drawn: Sequence[Panel], path: Path) -> None:
                 linewidth=1.3,
                 marker="." if len(curve.points) == 1 else None,
             )
+        if all(len(curve.points) == 1 for curve in panel.curves):  # left to itself, the axis has fractions of a step
+            ax.set_xlim(0, 2 * max(1.0, *(curve.points[0][0] for curve in panel.curves)))
         ax.set_title(panel.title, fontsize=10)
         ax.set_xlabel("step", fontsize=8)
         ax.set_yscale("log" if panel.log_y else "linear")

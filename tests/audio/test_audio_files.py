@@ -221,6 +221,16 @@ def test_a_wave_file_cut_short_is_read_with_a_warning(
     assert caplog.messages == ([says] * 2 if promised is None else [])
 
 
+def test_a_wave_header_left_at_zero_says_how_to_repair_the_file(tmp_path: Path, speech: Tensor) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech[:5000].numpy(), 24_000)
+    data = path.read_bytes()
+    path.write_bytes(data[:40] + bytes(4) + data[44:])
+    with pytest.raises(CodecError) as error:
+        audio.load(path, 24_000)
+    one_line(error, "a.wav", "promises no sample", "10000 bytes follow", "sox --ignore-length")
+
+
 def test_a_header_that_claims_too_much_costs_no_memory(tmp_path: Path, speech_path: Path) -> None:
     data = bytearray(speech_path.read_bytes())
     data[21] |= 0x0F  # the top four bits of the 36 that count samples, in FLAC's STREAMINFO
