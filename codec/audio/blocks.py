@@ -204,8 +204,8 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         if file.frames <= 0:
             if there := unclaimed_bytes(path):
                 raise CodecError(
-                    f"{path}: its header promises no sample, though {there} bytes follow it: a recorder that was cut off "
-                    f"leaves such files; repair it, e.g. with sox --ignore-length {path.name} repaired.wav"
+                    f"{path}: its header promises no sample, though {there} bytes follow it, as a recorder that was "
+                    f"cut off leaves it; repair it, e.g. with sox --ignore-length {path.name} repaired.wav"
                 )
             raise CodecError(f"{path}: has no samples; give a recording with at least one")
         yield file
