@@ -69,8 +69,8 @@ class JukeboxConfig(QuantizerConfig):
     name: Literal["jukebox"] = "jukebox"
     commitment: NonNegativeFloat = 0.02
     decay: Share = 0.99
-    # A code chosen less often than this share of even use starts again from a latent. (Published: less than 1.0 latents
-    # a step, where there are far more latents than codes.)
+    # A code chosen less often than this share of even use starts again from a latent, from the first step on.
+    # (Published: less than 1.0 latents a step, where there are far more latents than codes.)
     restart_below: PositiveFloat = 0.1
 
 

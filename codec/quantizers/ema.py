@@ -19,21 +19,21 @@ class MovingAverages(TableQuantizer[Settings]):
 
     n_k <- g n_k + (1 - g) c_k,  s_k <- g s_k + (1 - g) sum of the c_k latents of this step that chose k.
 
-    Before the first step n_k = 1 and s_k = e_k ~ N(0, 1/D). Counts and sums are those of all processes. A batch with
-    latents that are not finite moves nothing. loss = beta * mean((z - sg[q])^2): codes need none.
+    Before the first step n_k = 1 (``start``), e_k ~ N(0, 1/D) and s_k = n_k e_k. Counts and sums are those of all
+    processes. A batch with latents that are not finite moves nothing. loss = beta * mean((z - sg[q])^2): codes need none.
     """
 
     codebook: Tensor  # (K, D)
     counts: Tensor  # n, (K,)
     sums: Tensor  # s, (K, D)
 
-    def __init__(self, dim: int, config: Settings, decay: float) -> None:
+    def __init__(self, dim: int, config: Settings, decay: float, start: float = 1.0) -> None:
         super().__init__(dim, config)
-        self.beta, self.decay = config.commitment, decay
+        self.beta, self.decay, self.start = config.commitment, decay, start
         codebook = torch.randn(config.codebook_size, dim) * dim**-0.5
         self.register_buffer("codebook", codebook)
-        self.register_buffer("counts", torch.ones(config.codebook_size))
-        self.register_buffer("sums", codebook.clone())
+        self.register_buffer("counts", torch.full((config.codebook_size,), start))
+        self.register_buffer("sums", start * codebook)
 
     def moving_buffers(self) -> list[Tensor]:
         """Codes and statistics."""
@@ -55,11 +55,17 @@ class MovingAverages(TableQuantizer[Settings]):
         sums = torch.zeros_like(self.sums).index_add_(0, tokens, rows)
         sum_over_processes(counts)
         sum_over_processes(sums)
+        weight = self.weight_of_one(counts)
+        counts, sums = counts * weight, sums * weight
         counts, sums = torch.lerp(counts, self.counts, self.decay), torch.lerp(sums, self.sums, self.decay)
         moved = self.codes_from(counts, sums, rows)
         finite = sums.isfinite().all()
         for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
+
+    def weight_of_one(self, counts: Tensor) -> Tensor:
+        """What a latent adds to n, given how many of all processes chose each code in this step, (K,) -> ()."""
+        return counts.new_ones(())
 
     @abstractmethod
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
@@ -67,10 +73,10 @@ class MovingAverages(TableQuantizer[Settings]):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k = 1."""
+        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k as before the first step."""
         super().initialize(latents, method, generator)
-        self.counts.fill_(1)
-        self.sums.copy_(self.codebook)
+        self.counts.fill_(self.start)
+        self.sums.copy_(self.start * self.codebook)
 
 
 class EMAVQ(MovingAverages[EMAConfig]):
@@ -91,16 +97,23 @@ class EMAVQ(MovingAverages[EMAConfig]):
 
 class JukeboxVQ(MovingAverages[JukeboxConfig]):
     """Random restart (Jukebox, arXiv 2005.00341): a code becomes a random latent of this step where n_k is below
-    ``restart_below`` times the mean of all n, and n_k, s_k start again from it.
+    ``restart_below``, and n_k, s_k start again from it.
 
-    (The published code leaves n_k and s_k as they were, so that a restarted code is drawn anew at every step until
-    latents have chosen it often enough.) Of too few latents for K codes, each is drawn several times, with noise of
-    0.01 / sqrt(D) as published.
+    n_k counts in units of even use: a latent adds K / N, so that the mean of all n tends to 1 whatever K and N are, and
+    the threshold is a share of it. (Published: one latent counts 1 and the threshold is 1.0, which for fewer latents a
+    step than codes would restart even codes in use.) As published, n_k begins at the threshold: what the first step
+    does not choose restarts at once, which is how the codebook gets its start from latents. (The published code leaves
+    n_k and s_k as they were, so that a restarted code is drawn anew at every step until latents have chosen it often
+    enough.) Of too few latents for K codes, each is drawn several times, with noise of 0.01 / sqrt(D) as published.
     """
 
     def __init__(self, dim: int, config: JukeboxConfig) -> None:
-        super().__init__(dim, config, config.decay)
+        super().__init__(dim, config, config.decay, start=config.restart_below)
         self.restart_below = config.restart_below
+
+    def weight_of_one(self, counts: Tensor) -> Tensor:
+        """K / N."""
+        return even_use(counts)
 
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
         """Averages, or latents where there is too little to average; changes ``counts`` and ``sums`` there."""
@@ -110,12 +123,16 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
         return sums / counts.clamp(min=EPSILON).unsqueeze(1)
 
 
+def even_use(counts: Tensor) -> Tensor:
+    """K / N for the counts of one step (K,), which add up to N: what makes their mean 1."""
+    return len(counts) / counts.sum().clamp(min=1)
+
+
 def restarted(counts: Tensor, sums: Tensor, rows: Tensor, below: float) -> tuple[Tensor, Tensor]:
-    """Statistics n (K,), s (K, D), begun anew from random rows of (N, D) where n is below ``below`` times its mean."""
-    least = below * counts.mean()
-    restart = counts < least
-    fresh = random_latents(rows, len(counts)) * least
-    return torch.where(restart, least, counts), torch.where(restart.unsqueeze(1), fresh, sums)
+    """Statistics n (K,), s (K, D), begun anew at n = ``below`` from random rows of (N, D) where n is less."""
+    restart = counts < below
+    fresh = random_latents(rows, len(counts)) * below
+    return torch.where(restart, below, counts), torch.where(restart.unsqueeze(1), fresh, sums)
 
 
 def random_latents(rows: Tensor, count: int) -> Tensor:

@@ -56,7 +56,12 @@ class HuhVQ(Quantizer[HuhConfig]):
             return codes
         group = tokens // (self.codebook_size // self.config.affine_groups)
         rate = self.config.affine_lr
-        return (1 + rate * self.scale[group]) * codes + rate * self.shift[group]
+        return self._slope(tokens) * codes + rate * self.shift[group]
+
+    def _slope(self, tokens: Tensor) -> Tensor:
+        """s of the codes' groups, (N,) -> (N, D)."""
+        group = tokens // (self.codebook_size // self.config.affine_groups)
+        return 1 + self.config.affine_lr * self.scale[group]
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
@@ -72,9 +77,12 @@ class HuhVQ(Quantizer[HuhConfig]):
 
     @torch.no_grad()
     def _step(self, rows: Tensor, rate: float) -> None:
-        """One step of SGD on mean((e - sg[z])^2) over the latents of all processes."""
+        """One step of SGD on mean((s e + m - sg[z])^2) over the latents of all processes."""
         tokens = self.search_rows(rows)
-        pull = torch.zeros_like(self.codebook).index_add_(0, tokens, self.look_up(tokens) - rows)
+        error = self.look_up(tokens) - rows
+        if self.config.affine_groups:
+            error = error * self._slope(tokens)
+        pull = torch.zeros_like(self.codebook).index_add_(0, tokens, error)
         gradient = sum_over_processes(pull) * (2 / (rows.numel() * process_count()))
         velocity = MOMENTUM * self.velocity + gradient
         finite = velocity.isfinite().all()

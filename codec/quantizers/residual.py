@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from codec.config import ResidualConfig, ResidualSimVQConfig, SimVQConfig
 from codec.quantizers.base import Coded, Quantizer, join_digits, split_digits, straight_through
 from codec.quantizers.codebook import finite_latents, nearest_rows, starting_codes
-from codec.quantizers.ema import EPSILON, restarted
+from codec.quantizers.ema import EPSILON, even_use, restarted
 from codec.quantizers.processes import gather_rows, sum_over_processes
 from codec.quantizers.simvq import SimVQ
 
@@ -21,7 +21,7 @@ class ResidualVQ(Quantizer[ResidualConfig]):
 
     r_0 = z; k_q = argmin |r_(q-1) - e_k|; r_q = r_(q-1) - e_(k_q); the sum of the codes stands for z.
     loss = beta * mean over stages of mean((z - sg[partial sum])^2). Codes are moving averages over the residuals of all
-    stages that chose them, with restart from a residual where they are chosen too rarely.
+    stages that chose them, with restart from a residual where they are chosen too rarely (n as in :class:`JukeboxVQ`).
     """
 
     codebook: Tensor  # (k, D), k to the power of the stages = K
@@ -34,8 +34,8 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         self.sizes = [config.stage_size] * config.codebooks
         codebook = torch.randn(config.stage_size, dim) * dim**-0.5
         self.register_buffer("codebook", codebook)
-        self.register_buffer("counts", torch.ones(config.stage_size))
-        self.register_buffer("sums", codebook.clone())
+        self.register_buffer("counts", torch.full((config.stage_size,), config.restart_below))
+        self.register_buffer("sums", config.restart_below * codebook)
 
     def moving_buffers(self) -> list[Tensor]:
         """Codes and statistics."""
@@ -68,8 +68,10 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         counts = torch.zeros_like(self.counts).index_add_(0, chosen, rows.new_ones(len(rows)))
         sums = torch.zeros_like(self.sums).index_add_(0, chosen, rows)
         decay = self.config.decay
-        counts = torch.lerp(sum_over_processes(counts), self.counts, decay)
-        sums = torch.lerp(sum_over_processes(sums), self.sums, decay)
+        sum_over_processes(counts)
+        sum_over_processes(sums)
+        weight = even_use(counts)
+        counts, sums = torch.lerp(counts * weight, self.counts, decay), torch.lerp(sums * weight, self.sums, decay)
         rows = gather_rows(rows)
         finite = rows.isfinite().all()
         counts, sums = restarted(counts, sums, rows, self.config.restart_below)
@@ -95,8 +97,8 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         left = latents - first[nearest_rows(latents, first)]
         rest = [starting_codes(left, size - len(first), method, generator)] if size > 1 else []
         self.codebook.copy_(torch.cat([first, *rest]))
-        self.counts.fill_(1)
-        self.sums.copy_(self.codebook)
+        self.counts.fill_(self.config.restart_below)
+        self.sums.copy_(self.config.restart_below * self.codebook)
 
 
 class ResidualSimVQ(Quantizer[ResidualSimVQConfig]):

@@ -60,6 +60,51 @@ def test_codes_that_nobody_chooses_come_back(system: str) -> None:
     assert min(used.values()) == 1 and used[system] > 5  # all run after the one closest latent, with "closest"
 
 
+@pytest.mark.parametrize("system", ["jukebox", "residual"])
+def test_codes_restart_at_once_where_latents_are_few(system: str) -> None:
+    """1,024 codes of a stage and 32 latents a step: no code keeps its place unchosen, and most latents find one nearby."""
+    quantizer = make(system, codebook_size=1024 if system == "jukebox" else 1024**2)
+    with torch.no_grad():
+        quantizer.codebook.sub_(50)
+        quantizer.sums.copy_(quantizer.codebook * quantizer.counts.unsqueeze(1))
+    for step in range(40):
+        quantizer(rows(32, seed=step))
+        assert quantizer.codebook.amin() > -10  # at most the first step's average is left of where a code began
+    error = (quantizer.eval()(rows(200, seed=99)).quantized - rows(200, seed=99)).square().mean()
+    assert error < 0.5  # 1 is the latents' variance
+
+
+def test_a_code_in_even_use_stays_whatever_the_number_of_latents() -> None:
+    """Each step chooses half of the codes, and all of them in turn: n is near 1, far above the threshold."""
+    for repeats in (1, 40):
+        quantizer = make("jukebox", codebook_size=8)
+        places = 10 * torch.eye(8)
+        for buffer, value in ((quantizer.codebook, places), (quantizer.sums, places), (quantizer.counts, torch.ones(8))):
+            buffer.copy_(value)
+        for step in range(400):
+            quantizer(places[step % 2 :: 2].repeat(repeats, 1))
+        torch.testing.assert_close(quantizer.codebook, places)
+        assert (quantizer.counts - 1).abs().max() < 0.05
+
+
+def test_huhs_own_step_is_that_of_sgd_on_the_affine_codes() -> None:
+    quantizer = make("huh", codebook_size=8, alternate_lr=0.5, affine_groups=2, affine_lr=4.0)
+    with torch.no_grad():
+        quantizer.scale.copy_(0.3 * rows(2, 8))
+        quantizer.shift.copy_(0.1 * rows(2, 8, seed=1))
+    codes = quantizer.codebook.clone().requires_grad_()
+    z, velocity = rows(50, 8, seed=2), torch.zeros(8, 8)
+    for _ in range(3):
+        slope, shift = 1 + 4 * quantizer.scale.detach(), 4 * quantizer.shift.detach()
+        affine = slope.repeat_interleave(4, dim=0) * codes + shift.repeat_interleave(4, dim=0)
+        chosen = (z.unsqueeze(1) - affine).square().sum(dim=2).argmin(dim=1)
+        (gradient,) = torch.autograd.grad((affine[chosen] - z).square().mean(), codes)
+        velocity = 0.9 * velocity + gradient
+        codes = (codes - 0.5 * velocity).detach().requires_grad_()
+        quantizer(z)
+        torch.testing.assert_close(quantizer.codebook, codes.detach())
+
+
 def test_dare_splits_the_costliest_cluster() -> None:
     quantizer: Any = make("dare", codebook_size=4, window=1)
     quantizer.codebook.copy_(torch.tensor([[0.0], [10.0], [100.0], [200.0]]).expand(4, 8))
