@@ -5,7 +5,8 @@
     python egs/collapse/plain.py --systems simvq,vq --sources speech --sizes 65536 --seeds 0
 
 One line of ``results.jsonl`` a run; what is there already is not run again. Each system starts as it is made, without a
-look at the latents, and is trained with Adam on its own loss plus the error of what it gives, on random batches.
+look at the latents (those called ``-kmeans``: from k-means centres), and is trained with Adam on its own loss plus the
+error of what it gives, on random batches.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 import typer
@@ -40,6 +41,7 @@ CONF = Path("egs/collapse/conf")
 OUT = Path("exp/collapse")
 LR = 1e-2
 KMEANS_ITERATIONS = 20
+START_LATENTS = 8192
 REFERENCES = ("kmeans", "dictionary")  # beside the systems; the bounds are on every line
 
 app = typer.Typer(add_completion=False)
@@ -50,6 +52,7 @@ class SystemRow(Settings):
 
     name: str
     quantizer: dict[str, Any]
+    start: Literal["kmeans", "covariance"] | None = None  # from latents, before training
     max_codes: Positive | None = None  # larger codebooks are not tried
 
 
@@ -79,6 +82,13 @@ def make(row: SystemRow, dim: int, size: int, seed: int) -> Quantizer[Any]:
     config = build(ModelConfig, {"quantizer": {"codebook_size": size, **row.quantizer}}).quantizer
     torch.manual_seed(seed)
     return build_quantizer(dim, config)
+
+
+def start(quantizer: Quantizer[Any], rows: Tensor, method: str, seed: int) -> None:
+    """The codebook from random ones of the latents (N, D), as after a warm-up in the codec."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(rows), generator=generator)[:START_LATENTS]
+    quantizer.initialize(rows[chosen], method, generator)
 
 
 def train(quantizer: Quantizer[Any], rows: Tensor, steps: int, batch: int, seed: int) -> None:
@@ -197,6 +207,8 @@ def one(
         found = reference(name, source, size, seed)
     else:
         quantizer = make(systems[name], source.dim, size, seed)
+        if (method := systems[name].start) is not None:
+            start(quantizer, source.rows(), method, seed)
         train(quantizer, source.rows(), grid.steps, grid.batch, seed)
         found = measure(quantizer, source)
     job = {"source": source_name, "system": name, "codebook_size": size, "seed": seed}

@@ -158,7 +158,8 @@ def _curve(axes: Axes, lines: list[Line], key: str, label: str, colour: str) -> 
 def _bound(axes: Axes, lines: list[Line], key: str, label: str, style: str) -> None:
     found = sorted({(math.log2(line["codebook_size"]), line[key]) for line in lines if key in line})
     if found:
-        axes.plot(*zip(*found, strict=True), style, color="black", label=label)
+        marker = "_" if len(found) == 1 else None  # a line of one point would not be seen
+        axes.plot(*zip(*found, strict=True), style, color="black", label=label, marker=marker, markersize=24)
 
 
 @app.command()

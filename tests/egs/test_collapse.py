@@ -142,6 +142,19 @@ def test_the_grid_resumes_and_is_drawn(module: Any, tmp_path: Path, monkeypatch:
     assert (tmp_path / "plain.png").stat().st_size > 5000
 
 
+def test_a_start_from_kmeans_begins_at_its_error(module: Any) -> None:
+    plain, sources = module("plain"), module("sources")
+    rows = 4 * torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))
+    source = sources.Source("gaussian", rows[:1500], rows[1500:], None)
+    kmeans = plain.reference("kmeans", source, 64, 0)["distortion"]
+    for name in ("vq", "ema", "huh", "simvq"):
+        row = plain.read_systems()[f"{name}-kmeans"]
+        quantizer = plain.make(row, 8, 64, 0)
+        assert plain.measure(quantizer.eval(), source)["distortion"] > 1.5 * kmeans
+        plain.start(quantizer, source.rows(), row.start, 0)
+        assert plain.measure(quantizer, source)["distortion"] < 1.1 * kmeans
+
+
 def test_training_brings_simvq_nearer(module: Any) -> None:
     plain, sources = module("plain"), module("sources")
     rows = 4 * torch.randn(2000, 8, generator=torch.Generator().manual_seed(0))

@@ -79,7 +79,11 @@ def test_a_code_in_even_use_stays_whatever_the_number_of_latents() -> None:
     for repeats in (1, 40):
         quantizer = make("jukebox", codebook_size=8)
         places = 10 * torch.eye(8)
-        for buffer, value in ((quantizer.codebook, places), (quantizer.sums, places), (quantizer.counts, torch.ones(8))):
+        for buffer, value in (
+            (quantizer.codebook, places),
+            (quantizer.sums, places),
+            (quantizer.counts, torch.ones(8)),
+        ):
             buffer.copy_(value)
         for step in range(400):
             quantizer(places[step % 2 :: 2].repeat(repeats, 1))
