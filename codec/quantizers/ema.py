@@ -20,7 +20,8 @@ class MovingAverages(TableQuantizer[Settings]):
     n_k <- g n_k + (1 - g) c_k,  s_k <- g s_k + (1 - g) sum of the c_k latents of this step that chose k.
 
     Before the first step n_k = 1 (``start``), e_k ~ N(0, 1/D) and s_k = n_k e_k. Counts and sums are those of all
-    processes. A batch with latents that are not finite moves nothing. loss = beta * mean((z - sg[q])^2): codes need none.
+    processes. A batch with latents that are not finite moves nothing. loss = beta * mean((z - sg[q])^2): codes need
+    none.
     """
 
     codebook: Tensor  # (K, D)
