@@ -124,15 +124,16 @@ def verify(archive: RemoteFile, archives_dir: Path, split_dir: Path, progress: d
 def unpack(archive: RemoteFile, archives_dir: Path, split_dir: Path, progress: archives.Progress | None = None) -> bool:
     """Unpack a split's archive; False where there was nothing to do.
 
-    The folder appears whole or not at all: everything is unpacked beside it, and renamed.
+    The folder appears whole or not at all: everything is unpacked beside it, and renamed. Its marker names the published
+    checksum, so an archive that has not been verified, or has changed since, is verified now.
 
     Raises:
-        CodecError: what :func:`codec.corpora.archives.extract` raises, or an archive that does not hold the split.
+        CodecError: what :func:`codec.corpora.download.verify` and :func:`codec.corpora.archives.extract` raise, or an
+            archive that does not hold the split.
     """
     if is_unpacked(archive, split_dir):
         return False
-    if not (archives_dir / archive.name).is_file():
-        raise CodecError(f"{archives_dir / archive.name}: no such archive; download it first (--stage 1)")
+    download.verify(archive, archives_dir, progress=progress)
     temporary = split_dir.with_name(f".{split_dir.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
     try:

@@ -87,6 +87,32 @@ def test_what_breaks_off_leaves_no_folder_behind(server: Server, tmp_path: Path)
     assert not corpus.exists() or list(corpus.iterdir()) == []
 
 
+def test_no_archive_is_unpacked_that_was_not_verified(server: Server, tmp_path: Path) -> None:
+    archive = publish(server, tmp_path / "origin")
+    archives, split = tmp_path / "archives", tmp_path / "corpus" / "dev-clean"
+    publish(server, tmp_path / "other", text="Of somebody else.")
+    archives.mkdir()
+    (archives / "a.tar.gz").write_bytes((tmp_path / "other" / "a.tar.gz").read_bytes())  # whole, and not the published
+    with pytest.raises(CodecError, match=r"a\.tar\.gz: damaged or not whole \(sha256 .*; delete it and download it"):
+        openslr.unpack(archive, archives, split)
+    assert not split.parent.exists()
+    (archives / "a.tar.gz").write_bytes((tmp_path / "origin" / "a.tar.gz").read_bytes())
+    assert openslr.unpack(archive, archives, split)
+    assert (split / ".completed").read_text().strip() == archive.checksum
+
+
+def test_what_was_verified_earlier_is_not_read_for_it_again(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = publish(server, tmp_path / "origin")
+    archives, split = tmp_path / "archives", tmp_path / "corpus" / "dev-clean"
+    archives.mkdir()
+    (archives / "a.tar.gz").write_bytes(server.files["a.tar.gz"])  # brought by hand
+    assert openslr.verify(archive, archives, split)
+    monkeypatch.setattr(hashlib, "new", None)
+    assert openslr.unpack(archive, archives, split)
+
+
 def test_what_is_known_of_the_published_archives() -> None:
     file = openslr.corpus("libritts").archive("dev-clean")
     assert file.name == "dev-clean.tar.gz"
