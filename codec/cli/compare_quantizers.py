@@ -33,21 +33,23 @@ def compare_quantizers(
     if names is not None and not 1 <= len(names) <= bottlenecks.CURVES:
         raise CodecError(f"--systems: {len(names)} names; expected 1 to {bottlenecks.CURVES}")
     place = None if write is None else find_place(write, bottlenecks.MARKS)
-    pictures = bottlenecks.map_pictures(read)
-    files = {title: f"maps_{number}.png" for number, title in enumerate(pictures)}
-    _write_pictures(output, pictures, files)
-    write_text(output / "report.html", bottlenecks.html(read, names, pictures))
-    write_text(output / "report.md", bottlenecks.markdown(read, files))
+    maps, uses = bottlenecks.map_pictures(read), bottlenecks.use_pictures(read)
+    write_text(output / "report.html", bottlenecks.html(read, names, maps))
+    files = _write_pictures(output, maps, "maps"), _write_pictures(output, uses, "use")
+    write_text(output / "report.md", bottlenecks.markdown(read, *files))
     if place is not None:
-        files = {title: f"{place.document.stem}_{file}" for title, file in files.items()}
-        _write_pictures(place.document.parent, pictures, files)
-        place.fill(bottlenecks.markdown(read, files, systems=False))
+        folder, stem = place.document.parent, place.document.stem
+        files = _write_pictures(folder, maps, f"{stem}_maps"), _write_pictures(folder, uses, f"{stem}_use")
+        place.fill(bottlenecks.markdown(read, *files, systems=False))
     typer.echo(f"{output}: report.html and report.md of {len(read)} runs of {len(known)} systems")
 
 
-def _write_pictures(folder: Path, pictures: Mapping[str, bytes], files: Mapping[str, str]) -> None:
+def _write_pictures(folder: Path, pictures: Mapping[str, bytes], kind: str) -> dict[str, str]:
+    """Their names by title."""
     from codec.files import writing_bytes
 
+    files = {title: f"{kind}_{number}.png" for number, title in enumerate(pictures)}
     for title, png in pictures.items():
         with writing_bytes(folder / files[title]) as file:
             file.write(png)
+    return files

@@ -1,7 +1,9 @@
 """Results of the study in the codec, for ``codec compare-quantizers``: one JSON line a run.
 
     python egs/collapse/codec_results.py exp/collapse/codec                # exp/collapse/codec/results.jsonl
-    codec compare-quantizers exp/collapse/codec/results.jsonl -o exp/collapse/codec/report
+    python egs/collapse/codec_results.py exp/collapse/codec_random --source "test-mini, random start"
+    codec compare-quantizers exp/collapse/codec/results.jsonl exp/collapse/codec_random/results.jsonl \\
+        -o exp/collapse/report
 
 The folder is one of ``egs/mini/study.py``: ``NAME/seed_N`` with a run and its scores, or with what made it fail. Scores
 and use are those of the test set; effective dimensions those of the last validation. Maps of codes are made of the
@@ -88,9 +90,12 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 @app.command()
 def main(
     folder: Annotated[Path, typer.Argument(metavar="RUNS", help="Folder of egs/mini/study.py.")],
+    source: Annotated[str | None, typer.Option(help="Name of the report's table. [default: the test set's]")] = None,
 ) -> None:
     """Write results.jsonl into the folder."""
     found = lines(folder) if folder.is_dir() else []
+    if source is not None:
+        found = [entry | {"source": source} for entry in found]
     if not found:
         raise CodecError(f"{folder}: has no run that is scored; run egs/mini/study.py --study ... -o {folder} first")
     write_text(folder / "results.jsonl", "".join(json.dumps(entry) + "\n" for entry in found))

@@ -250,4 +250,6 @@ def test_runs_become_lines_of_results(module: Any, tmp_path: Path, monkeypatch: 
                           "effective_dimension": 7.0, "latent_dimension": 9.0}  # fmt: skip
     assert one.use == [(20, 5.0)] and one.map is not None and sorted(one.map.uses.tolist())[-2:] == [1, 2]
     assert (two.seed, two.failed, two.source, two.map) == (10, "diverged", "test-mini", None)
+    assert command(results, tmp_path, "--source", "other start") == 0
+    assert {run.source for run in bottlenecks.read_results([tmp_path / "results.jsonl"])} == {"other start"}
     assert command(results, tmp_path / "ema") == 2

@@ -91,6 +91,7 @@ def test_use_maps_and_failures_are_in_the_report(tmp_path: Path) -> None:
     text = page.read_text()
     assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "old" not in text
     assert "| vq | 2, 1 failed | 0.5000 ± 0.0000 |" in text and "- vq, seed 2, failed: diverged <at> 3" in text
+    assert "(page_use_0.png)" in text and (tmp_path / "page_use_0.png").read_bytes().startswith(b"\x89PNG")
     assert "(page_maps_0.png)" in text and (tmp_path / "page_maps_0.png").read_bytes().startswith(b"\x89PNG")
     assert "### The systems" not in text and "(maps_0.png)" in (tmp_path / "out" / "report.md").read_text()
     assert figures._use_of(bottlenecks.read_results([file]), "vq") == [(10, 4.0), (20, 1.5)]

@@ -11,6 +11,7 @@ from codec.charts import Curve, line_chart
 from codec.evaluation.bottlenecks.maps import draw_maps
 from codec.evaluation.bottlenecks.results import VALUES, Result
 from codec.evaluation.bottlenecks.tables import grouped, system_names
+from codec.evaluation.bottlenecks.use import draw_use
 
 CURVES = 4  # in a chart: as many colours as the page has
 
@@ -61,6 +62,17 @@ def map_pictures(results: Sequence[Result]) -> dict[str, bytes]:
         found = {result.system: result.map for result in reversed(here) if result.map is not None}
         if found:
             drawn[table.title] = draw_maps([(row[0], found[row[0]]) for row in table.rows if row[0] in found])
+    return drawn
+
+
+def use_pictures(results: Sequence[Result]) -> dict[str, bytes]:
+    """By the table's title, codes used over training of the systems that tell it, the best first, as PNG."""
+    drawn = {}
+    for table, here in grouped(results):
+        names = list(dict.fromkeys(row[0] for row in table.rows))
+        curves = {name: [result.use for result in here if result.system == name and result.use] for name in names}
+        if any(curves.values()):
+            drawn[table.title] = draw_use([(name, found) for name, found in curves.items() if found])
     return drawn
 
 

@@ -24,6 +24,7 @@ MAP_NOTE = (
     "larger the more often. One seed."
 )
 USE_NOTE = "Different codes in the training crops of each log interval."
+USE_PICTURE_NOTE = "Codes used over the steps of training, in the crops of each log interval; a line a seed."
 
 
 def described(results: Sequence[Result]) -> list[str]:
@@ -31,12 +32,19 @@ def described(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(text for name in system_names(results) if (text := paragraph(name))))
 
 
-def markdown(results: Sequence[Result], pictures: Mapping[str, str] | None = None, *, systems: bool = True) -> str:
+def markdown(
+    results: Sequence[Result],
+    pictures: Mapping[str, str] | None = None,
+    uses: Mapping[str, str] | None = None,
+    *,
+    systems: bool = True,
+) -> str:
     """The report for a document.
 
     Args:
         results: all runs.
         pictures: by the table's title, where the maps lie that are shown below it.
+        uses: the same of the pictures of :func:`use_pictures`.
         systems: end with what each system is.
     """
     parts = [NOTE + "\n"]
@@ -45,6 +53,8 @@ def markdown(results: Sequence[Result], pictures: Mapping[str, str] | None = Non
         parts.append("| " + " | ".join(table.headings) + " |\n|---|" + "---:|" * (len(table.headings) - 1))
         parts[-1] += "".join("\n| " + " | ".join(row) + " |" for row in table.rows) + "\n"
         parts += [f"- {note}" for note in table.notes] + ([""] if table.notes else [])
+        if table.title in (uses or {}):
+            parts.append(f"{USE_PICTURE_NOTE}\n\n![Codes used over training]({(uses or {})[table.title]})\n")
         if table.title in (pictures or {}):
             parts.append(f"{MAP_NOTE}\n\n![Maps of the codes]({(pictures or {})[table.title]})\n")
     if systems:
