@@ -155,7 +155,8 @@ def _training_data(run_file: Path, tables: Sequence[Path]) -> str:
 
 def _how(name: str) -> str:
     return (
-        f"`{RUN_FILE}` beside this card has every setting of the run. The same again:\n\n```sh\naccelerate launch "
+        f"`{RUN_FILE}` beside this card has every setting that the run ended with. With manifests of the recordings at "
+        "the places that it names, a run with these settings from the start:\n\n```sh\naccelerate launch "
         f"recipes/train.py --config codec/bundled/{name}/{RUN_FILE} output=exp/again\n```"
     )
 

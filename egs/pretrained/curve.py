@@ -5,12 +5,13 @@
     python egs/pretrained/curve.py --run exp/pretrained/RUN -o exp/pretrained/curve    # from the run's log alone
 
 Scores model folders of one run (copies of its ``last/``, which has the weights' moving average and says its step) on
-recordings for choosing, fits score = a - b * hours^-c, and writes ``curve.md`` and ``curve.html``. Without model
-folders, the log-mel loss on the validation crops is taken from ``metrics.jsonl``. Hours are of audio heard, with
-repetitions.
+recordings for choosing, fits score = a - b * hours^-c with an end a that the score can have, and writes ``curve.md``
+and ``curve.html``. Without model folders, the log-mel loss on the validation crops is taken from ``metrics.jsonl``.
+Hours are of audio heard, with repetitions.
 
 A learning rate that falls to the end of the run makes its last points better than a power law of the first ones: the
-fit tells of this run with its schedule. What a longer one would reach is beyond it, and is given as no more than that.
+fit tells of this run with its schedule. What a longer one would reach is beyond it, and is given as no more than that,
+with the range over all exponents that fit nearly as well: a few points say little about the bend.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,6 +38,8 @@ from codec.pretrained import TRAINING_FILE
 
 EXPONENTS = np.linspace(0.02, 3.0, 299)
 LEAST_POINTS = 4  # one more than the fit has parameters
+NEARLY = 1.5  # times the least residual: fits that the points do not tell from the best
+ENDS = {"PESQ": 4.64, "STOI": 1.0, "ESTOI": 1.0, "log-mel": 0.0}  # by the label's first word: no score is beyond
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -50,10 +53,16 @@ class Fit:
     c: float
     rms: float  # of what is left over
     points: int
+    others: tuple[Fit, ...] = ()  # with other exponents, nearly as good
 
     def at(self, hours: float) -> float:
         """The score after so many hours."""
         return self.a - self.b * hours**-self.c
+
+    def range_at(self, hours: float) -> tuple[float, float]:
+        """Least and largest of what this and the others say."""
+        values = [fit.at(hours) for fit in (self, *self.others)]
+        return min(values), max(values)
 
     def __str__(self) -> str:
         return f"{self.a:.4g} {'-' if self.b >= 0 else '+'} {abs(self.b):.4g} * hours^-{self.c:.3g}"
@@ -68,22 +77,33 @@ class Scores:
 
     @property
     def fit(self) -> Fit | None:
-        """None of fewer points than tell anything."""
-        return fit_power_law(self.points) if len(self.points) >= LEAST_POINTS else None
+        """None of fewer points than tell anything, or where no power law ends at a score that there is."""
+        if len(self.points) < LEAST_POINTS:
+            return None
+        end = next((value for word, value in ENDS.items() if self.name.lower().startswith(word.lower())), None)
+        return fit_power_law(self.points, end)
 
 
-def fit_power_law(points: Sequence[tuple[float, float]]) -> Fit:
-    """Least squares: for each exponent of a grid a and b are linear, and the best exponent is taken."""
+def fit_power_law(points: Sequence[tuple[float, float]], end: float | None = None) -> Fit | None:
+    """Least squares: for each exponent of a grid a and b are linear, and the best exponent is taken.
+
+    Args:
+        points: (hours, score).
+        end: a score that rises cannot end above it, nor one that falls below it. With a small exponent the power law is
+            a logarithm, and ends anywhere.
+    """
     hours, scores = np.array(points, dtype=np.float64).T
-    best = None
+    fits = []
     for exponent in EXPONENTS:
         basis = np.stack([np.ones_like(hours), -(hours**-exponent)], axis=1)
         (a, b), *_ = np.linalg.lstsq(basis, scores, rcond=None)
         rms = float(np.sqrt(np.mean((basis @ (a, b) - scores) ** 2)))
-        if best is None or rms < best.rms:
-            best = Fit(float(a), float(b), float(exponent), rms, len(points))
-    assert best is not None
-    return best
+        if end is None or (a <= end if b >= 0 else a >= end):
+            fits.append(Fit(float(a), float(b), float(exponent), rms, len(points)))
+    if not fits:
+        return None
+    best = min(fits, key=lambda fit: fit.rms)
+    return replace(best, others=tuple(fit for fit in fits if fit.rms <= NEARLY * best.rms))
 
 
 @app.command()
@@ -165,9 +185,12 @@ def table(curves: Sequence[Scores], wanted: Sequence[float]) -> str:
     for curve in curves:
         fit = curve.fit
         if fit is None:
-            lines.append(f"- {curve.name}: {len(curve.points)} points, too few for a fit (at least {LEAST_POINTS}).")
+            few = len(curve.points) < LEAST_POINTS
+            why = f"too few for a fit (at least {LEAST_POINTS})" if few else "no power law with a possible end fits"
+            lines.append(f"- {curve.name}: {len(curve.points)} points, {why}.")
             continue
-        values = ", ".join(f"{fit.at(hours):.3f} at {hours:g} h" for hours in wanted)
+        ranges = [(hours, *fit.range_at(hours)) for hours in wanted]
+        values = ", ".join(f"{fit.at(h):.3f} ({low:.3f} to {high:.3f}) at {h:g} h" for h, low, high in ranges)
         lines.append(f"- {curve.name}: {fit} (rms {fit.rms:.2g}, {fit.points} points). By the fit: {values}.")
     return "\n".join(lines) + "\n"
 

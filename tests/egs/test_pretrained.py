@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,18 @@ def test_the_fit_finds_a_power_law_again(a: float, b: float, c: float) -> None:
     assert (fit.a, fit.b, fit.c) == (pytest.approx(a, abs=1e-6), pytest.approx(b, abs=1e-6), pytest.approx(c))
     assert fit.at(100.0) == pytest.approx(a - b * 100.0**-c)
     assert fit.rms < 1e-9
+
+
+def test_a_fit_ends_where_a_score_can_end() -> None:
+    """Scores that grow with the logarithm have no end: the best power law would end anywhere."""
+    fit_power_law = importlib.import_module("curve").fit_power_law
+    points = [(hours, 1.0 + 0.2 * math.log(hours)) for hours in (4.0, 9.0, 13.0, 27.0)]
+    assert fit_power_law(points).a > 10
+    fit = fit_power_law(points, 4.64)
+    assert 1.7 < fit.a <= 4.64 and fit.rms < 0.01
+    low, high = fit.range_at(300.0)
+    assert low <= fit.at(300.0) <= high < 4.64
+    assert fit_power_law(points, 1.5) is None  # the points themselves are beyond
 
 
 def test_models_of_a_run_are_scored_and_fitted(
