@@ -16,8 +16,9 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
-    from codec.evaluation.compare import LEVEL, RESAMPLES, Evaluation, distinct_names, table_rows
+    from codec.evaluation.compare import Evaluation, distinct_names, table_rows
     from codec.evaluation.compare import compare as differences
+    from codec.evaluation.significance import LEVEL, how_tested
 
     left, right = Evaluation.read(a), Evaluation.read(b)
     rows = table_rows(differences(left, right))
@@ -29,4 +30,4 @@ def compare(
     name_a, name_b = distinct_names([left, right])
     typer.echo(f"A: {name_a}\nB: {name_b}")
     Console().print(table)
-    typer.echo(f"paired bootstrap over utterances, {RESAMPLES} resamples; better: p < {LEVEL}, each metric by itself")
+    typer.echo(f"{how_tested()}; better: p < {LEVEL}, each metric by itself")

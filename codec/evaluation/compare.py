@@ -12,13 +12,10 @@ import numpy as np
 
 from codec.errors import CodecError
 from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE, Record, Store
+from codec.evaluation.significance import LEVEL, paired_interval, sign_flip_p
 from codec.files import read_json
 
 SUMMARY_FILE = "summary.json"
-RESAMPLES = 10_000
-SEED = 20242
-LEVEL = 0.05
-_BLOCK = 1000  # resamples at once: memory stays a few MB for thousands of utterances
 
 
 @dataclass(frozen=True)
@@ -59,13 +56,13 @@ class Difference:
     mean_a: float
     mean_b: float
     difference: float  # mean of B - A
-    ci95: tuple[float, float]
-    p: float  # two-sided
+    ci95: tuple[float, float] | None  # None, as p: of one pair
+    p: float | None  # two-sided
 
     @property
     def better(self) -> str:
         """``A`` or ``B`` where the difference is significant, else nothing."""
-        if self.p >= LEVEL or self.difference == 0:
+        if self.p is None or self.p >= LEVEL or self.difference == 0:
             return ""
         return "B" if (self.difference > 0) == (self.definition["better"] == "higher") else "A"
 
@@ -116,7 +113,7 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
         weights = None
         if weight := definition.get("weight"):  # of the references, so that both systems have the same
             weights = np.asarray([a.records[id_].scores[weight] for id_ in paired])
-        interval, p = paired_bootstrap(scores_b - scores_a, weights)
+        apart = scores_b - scores_a
         differences.append(
             Difference(
                 value,
@@ -125,33 +122,15 @@ def compare(a: Evaluation, b: Evaluation) -> list[Difference]:
                 len(ids) - len(paired),
                 float(np.average(scores_a, weights=weights)),
                 float(np.average(scores_b, weights=weights)),
-                float(np.average(scores_b - scores_a, weights=weights)),
-                interval,
-                p,
+                float(np.average(apart, weights=weights)),
+                paired_interval(apart, weights),
+                sign_flip_p(apart, weights),
             )
         )
     if not differences:
         names = " and ".join(distinct_names([a, b]))
         raise CodecError(f"{names} have no scored utterance and metric in common; score both alike")
     return differences
-
-
-def paired_bootstrap(differences: np.ndarray, weights: np.ndarray | None = None) -> tuple[tuple[float, float], float]:
-    """95 % percentile interval and two-sided p of the mean of paired differences (N,), weighted by (N,) or not.
-
-    p is twice the share of resampled means on the other side of 0, and never below two in all resamples and the
-    observed mean: what was not seen among 10,000 may yet be one in 10,000. Equal scores throughout have p = 1.
-    """
-    generator = np.random.default_rng(SEED)
-    N = len(differences)
-    blocks = []
-    for _ in range(RESAMPLES // _BLOCK):
-        drawn = generator.integers(N, size=(_BLOCK, N))
-        blocks.append(np.average(differences[drawn], axis=1, weights=None if weights is None else weights[drawn]))
-    means = np.concatenate(blocks)
-    low, high = np.percentile(means, [2.5, 97.5])
-    rarer = min(int((means <= 0).sum()), int((means >= 0).sum()))
-    return (float(low), float(high)), min(1.0, 2 * (rarer + 1) / (RESAMPLES + 1))
 
 
 def _has(evaluation: Evaluation, id_: str, value: str) -> bool:
@@ -165,15 +144,15 @@ def table_rows(differences: Sequence[Difference]) -> list[tuple[str, ...]]:
     for found in differences:
         digits = found.definition["digits"]
         unit = f" ({found.definition['unit']})" if found.definition["unit"] else ""
-        low, high = found.ci95
+        interval = "-" if found.ci95 is None else f"{found.ci95[0]:+.{digits}f} to {found.ci95[1]:+.{digits}f}"
         rows.append(
             (
                 f"{found.definition['label']}{unit}",
                 f"{found.mean_a:.{digits}f}",
                 f"{found.mean_b:.{digits}f}",
                 f"{found.difference:+.{digits}f}",
-                f"{low:+.{digits}f} to {high:+.{digits}f}",
-                f"{found.p:.4f}",
+                interval,
+                "-" if found.p is None else f"{found.p:.4f}",
                 found.better or "-",
                 f"{found.pairs} of {found.pairs + found.left_out}",
             )

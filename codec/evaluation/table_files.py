@@ -10,9 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 from codec.errors import CodecError
-from codec.evaluation.compare import LEVEL, RESAMPLES, Difference
+from codec.evaluation.compare import Difference
 from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE
 from codec.evaluation.report import ARROWS, CSV_COLUMNS, NONE
+from codec.evaluation.significance import LEVEL, how_tested
 from codec.evaluation.table import Cell, Column, Row, SystemTable
 from codec.evaluation.table_costs import COSTS_HEADINGS, COSTS_TITLE, cost_rows, costs, speed_note
 from codec.files import write_text
@@ -185,19 +186,21 @@ def version_texts(versions: Mapping[str, Mapping[str, list[str]]]) -> list[str]:
 
 
 def difference_text(found: Difference) -> tuple[str, str]:
-    """(difference and its interval, p)."""
+    """(difference and its interval, p); of one pair neither interval nor p."""
     digits = found.definition["digits"]
+    number = f"{found.difference:+.{digits}f}"
+    if found.ci95 is None or found.p is None:
+        return number, f"{found.pairs} pair"
     low, high = found.ci95
-    interval = f"{low:+.{digits}f} to {high:+.{digits}f}"
-    return f"{found.difference:+.{digits}f} ({interval})", f"p = {found.p:.4f}, {found.pairs} pairs"
+    return f"{number} ({low:+.{digits}f} to {high:+.{digits}f})", f"p = {found.p:.4f}, {found.pairs} pairs"
 
 
 def difference_lead(table: SystemTable) -> str:
     """What the differences are."""
     return (
         f"Each system minus {table.against}, utterance by utterance: mean difference, its 95 % interval and a "
-        f"two-sided p by a paired bootstrap over utterances, {RESAMPLES} resamples. Bold: p < {LEVEL}, each metric by "
-        "itself. Quoted rows have no utterances and are not here."
+        f"two-sided p ({how_tested()}). Bold: p < {LEVEL}, each metric by itself. Quoted rows have no utterances and "
+        "are not here."
     )
 
 

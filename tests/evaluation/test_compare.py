@@ -13,7 +13,7 @@ from results import result_folder, scored
 
 from codec import CodecError
 from codec.cli import main
-from codec.evaluation.compare import Evaluation, compare, paired_bootstrap
+from codec.evaluation.compare import Evaluation, compare
 from codec.evaluation.records import Record
 from codec.evaluation.report import CSV_COLUMNS, as_csv, write_report
 from codec.evaluation.runner import Outcome
@@ -41,20 +41,23 @@ def test_pairing_finds_what_two_intervals_hide(spread: list[float], tmp_path: Pa
     assert reverse.better == "A" and reverse.difference == -found.difference
 
 
-def test_p_is_uniform_where_nothing_differs() -> None:
-    generator = np.random.default_rng(3)
-    found = [paired_bootstrap(generator.normal(size=50))[1] for _ in range(60)]
-    assert 0.35 < np.mean(found) < 0.65
-    assert np.mean(np.array(found) < 0.05) < 0.15
-    assert paired_bootstrap(np.zeros(9)) == ((0.0, 0.0), 1.0)
-
-
 def test_only_pairs_count(tmp_path: Path) -> None:
     first = [*scored([1.0, 2.0, 3.0]), Record("u03", "s", 1.0, failures={"peak": "silent"})]
     second = [*scored([2.0, 3.0]), Record("u02", "s", 1.0, error="gone"), Record("u03", "s", 1.0, {"peak": 9.0})]
     a, b = result_folder(tmp_path / "a", first), result_folder(tmp_path / "b", second)
     (found,) = compare(Evaluation.read(a), Evaluation.read(b))
     assert (found.pairs, found.left_out, found.mean_a, found.mean_b) == (2, 2, 1.5, 2.5)
+
+
+def test_one_pair_has_a_difference_and_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = result_folder(tmp_path / "a", scored([1.0])), result_folder(tmp_path / "b", scored([2.0]), name="other")
+    (found,) = compare(Evaluation.read(a), Evaluation.read(b))
+    assert (found.pairs, found.difference, found.ci95, found.p, found.better) == (1, 1.0, None, None, "")
+    with pytest.raises(SystemExit) as ended:
+        main(["compare", str(a), str(b)])
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("│ peak")]
+    assert ended.value.code == 0
+    assert [cell.strip() for cell in row.split("│")[1:-1]] == ["peak", "1.000", "2.000", "+1.000", *"---", "1 of 1"]
 
 
 def test_unequal_test_sets_and_protocols_are_refused(spread: list[float], tmp_path: Path) -> None:
