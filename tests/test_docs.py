@@ -14,9 +14,19 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
+PROGRAM = r"(?:[A-Z_]+=\S+ )*(?:python|codec|accelerate|make|pip|egs/\S+\.sh|benchmarks/\S+\.sh)\b"
+INDENTED = re.compile(rf"(?:^ {{4,}}(?:{PROGRAM}.*|\S.*)\n)+", re.MULTILINE)
+SCRIPT = re.compile(r"(?:recipes|egs|benchmarks|tests)/[\w./-]+\.(?:py|sh|yaml)\b")
+MADE = ("exp/",)  # what commands before them write
+
+
 def commands(document: Path) -> list[str]:
-    """What is in its blocks of shell."""
-    return re.findall(r"^```sh\n(.*?)^```", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    """What is in its blocks of shell, fenced or indented."""
+    text = document.read_text(encoding="utf-8")
+    fenced = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    blocks = [re.sub(r"^ {4,}", "", block, flags=re.MULTILINE) for block in INDENTED.findall(rest)]
+    return fenced + [block for block in blocks if re.match(PROGRAM, block)]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -38,3 +48,15 @@ def test_each_slurm_task_takes_its_own_rank() -> None:
         ["bash", "-c", stub], env={**os.environ, "SLURM_NODEID": "5"}, capture_output=True, text=True, check=True
     )
     assert "--machine_rank 5" in done.stdout
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, *sorted((ROOT / "egs").glob("*/*.md"))], ids=lambda path: path.name)
+def test_commands_name_files_that_are_there(document: Path) -> None:
+    for block in commands(document):
+        for name in SCRIPT.findall(block):
+            assert (ROOT / name).exists() or name.startswith(MADE), f"{document.name}: {name}"
+
+
+def test_indented_commands_are_found() -> None:
+    assert any("curve.py" in block for block in commands(ROOT / "docs/pretrained.md"))
+    assert any("evaluate.py" in block for block in commands(ROOT / "docs/evaluation.md"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,16 @@ def test_models_of_a_run_are_scored_and_fitted(
     for hours in ("1.00", "2.00", "4.00", "8.00"):  # 450 steps of 4 crops of 2 s are one hour
         mean = json.loads((output / f"step_{int(float(hours) * 450)}" / "summary.json").read_text())
         assert f"| {hours} | {mean['metrics']['mel_distance']['mean']:.3f} |" in text
-    assert "4 points" in text and "at 100 h" in text
+    assert "4 points" in text
     assert "<polyline" in (output / "curve.html").read_text()
+
+
+def test_the_table_says_how_far_fits_agree() -> None:
+    curve = importlib.import_module("curve")
+    points = [(1.0, 1.2), (2.0, 1.33), (4.0, 1.44), (8.0, 1.5)]
+    text = curve.table([curve.Scores("PESQ-WB", points), curve.Scores("STOI", points)], [100.0])
+    assert re.search(r"PESQ-WB: .*By the fit: 1\.\d+ \(1\.\d+ to 1\.\d+\) at 100 h", text)
+    assert "STOI: 4 points, no power law with a possible end fits" in text
 
 
 def test_the_log_alone_from_where_the_codebook_came_in(tiny_run: Path, tmp_path: Path) -> None:

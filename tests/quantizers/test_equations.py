@@ -62,7 +62,7 @@ def test_codes_that_nobody_chooses_come_back(system: str) -> None:
 
 @pytest.mark.parametrize("system", ["jukebox", "residual"])
 def test_codes_restart_at_once_where_latents_are_few(system: str) -> None:
-    """1,024 codes of a stage and 32 latents a step: no code keeps its place unchosen, and most latents find one nearby."""
+    """1,024 codes of a stage, 32 latents a step: no code keeps its place unchosen, most latents find one nearby."""
     quantizer = make(system, codebook_size=1024 if system == "jukebox" else 1024**2)
     with torch.no_grad():
         quantizer.codebook.sub_(50)
