@@ -6,7 +6,8 @@
         --split train-clean-100 --split dev-clean
 
 Stages: 1 download, 2 verify, 3 extract, 4 manifests. Without --stage only the manifests are made. Running it twice does
-nothing twice; a corpus folder that has changed since is prepared again.
+nothing twice; a corpus folder that has changed since is prepared again. With LibriTTS-R come the lists of utterances
+whose restoration failed, which stage 4 leaves out.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Annotated
 import typer
 
 from codec.cli import run
-from codec.corpora import libritts, openslr
+from codec.corpora import failed_lists, libritts, openslr
 from codec.corpora.console import counting, say, show, transferring
+from codec.corpora.download import RemoteFile
 from codec.errors import CodecError
 
 STAGES = (("download", openslr.fetch), ("verify", openslr.verify), ("extract", openslr.unpack))  # and 4, manifests
@@ -46,6 +48,8 @@ def prepare(
     published = openslr.corpus(corpus)
     mirrors = [*(mirror or ()), *openslr.MIRRORS]
     for name, work in STAGES[stage - 1 : stop_stage]:
+        if (lists := published.failed_lists(mirrors)) is not None:
+            _prepare_lists(name, lists, archives or folder / "archives", folder)
         for chosen in split or published.checksums:
             archive = published.archive(chosen, mirrors)
             with transferring(f"{name} {archive.name}") as progress:
@@ -55,6 +59,20 @@ def prepare(
         with counting("reading headers") as progress:
             summaries = list(libritts.prepare(folder, output, split or [], jobs=jobs, force=force, progress=progress))
         show(summaries, output)
+
+
+def _prepare_lists(stage: str, archive: RemoteFile, archives_dir: Path, folder: Path) -> None:
+    """What a stage does for the lists of badly restored utterances, and what it leaves undone."""
+    if stage == "verify":
+        say(f"verify {archive.name}: not done, no checksum of it is known")
+        return
+    work = {"download": failed_lists.fetch, "extract": failed_lists.unpack}[stage]
+    with transferring(f"{stage} {archive.name}") as progress:
+        worked = work(archive, archives_dir, folder, progress)
+    if worked or libritts.find_failed_lists(folder) is not None:
+        say(f"{stage} {archive.name}: {'done' if worked else 'nothing to do, the lists are there'}")
+    else:
+        say(f"{stage} {archive.name}: it is not in {archives_dir}, so what failed stays in; --stage 1 downloads it")
 
 
 if __name__ == "__main__":

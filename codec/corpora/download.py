@@ -34,7 +34,7 @@ class RemoteFile:
     """A file that is the same at several places."""
 
     name: str
-    checksum: str  # algorithm:hex, as in "sha256:da08..."
+    checksum: str  # algorithm:hex, as in "sha256:da08..."; empty: nobody knows it, and it cannot be verified
     urls: tuple[str, ...]  # tried in this order
 
 
@@ -62,7 +62,7 @@ def download(file: RemoteFile, folder: str | Path, *, progress: Progress | None 
             time.sleep(pause_s)
         try:
             # pooch compares checksums and moves the file to its place; the bytes come through _Resuming.
-            pooch.retrieve(url, file.checksum, file.name, folder, downloader=_Resuming(part, progress))
+            pooch.retrieve(url, file.checksum or None, file.name, folder, downloader=_Resuming(part, progress))
         except CodecError:
             raise
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:

@@ -131,11 +131,9 @@ def failed_restorations(split_dir: Path) -> set[str]:
     Raises:
         CodecError: a list that cannot be read, or is none.
     """
-    for folder in (split_dir.parent, split_dir.parent.parent):
-        path = folder / FAILED_LISTS / f"{split_dir.name}_bad_sample_list.txt"
-        if path.is_file():
-            break
-    else:
+    name = f"{split_dir.name}_bad_sample_list.txt"
+    path = next((path for folder in _lists_places(split_dir.parent) if (path := folder / name).is_file()), None)
+    if path is None:
         return set()
     try:
         ids = {Path(line.strip()).stem for line in path.read_text(encoding="utf-8").splitlines() if line.strip()}
@@ -148,6 +146,15 @@ def failed_restorations(split_dir: Path) -> set[str]:
             "84_121123_000007_000001.wav on each line"
         )
     return ids
+
+
+def find_failed_lists(corpus_dir: Path) -> Path | None:
+    """The folder of those lists; None where they are not there."""
+    return next((folder for folder in _lists_places(corpus_dir) if folder.is_dir()), None)
+
+
+def _lists_places(corpus_dir: Path) -> tuple[Path, Path]:
+    return corpus_dir / FAILED_LISTS, corpus_dir.parent / FAILED_LISTS
 
 
 def compare(summary: SplitSummary) -> str:

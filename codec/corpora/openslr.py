@@ -1,6 +1,7 @@
 """Where LibriTTS (OpenSLR 60) and LibriTTS-R (OpenSLR 141) are published, and how their archives become a folder.
 
 An archive holds one split, ``LibriTTS/dev-clean/...``, and the tables that all splits share, ``LibriTTS/speakers.tsv``.
+One more of LibriTTS-R has the lists of what was badly restored (:mod:`codec.corpora.failed_lists`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from codec.corpora import archives, download
 from codec.corpora.download import RemoteFile
+from codec.corpora.libritts import FAILED_LISTS
 from codec.errors import CodecError
 from codec.files import write_text
 
@@ -26,6 +28,7 @@ class Corpus:
     name: str
     resource: int  # OpenSLR's number
     checksums: dict[str, str]  # of each split's archive
+    restored: bool = False  # LibriTTS-R, where that failed for some utterances
 
     def archive(self, split: str, mirrors: Sequence[str] = MIRRORS) -> RemoteFile:
         """The archive of a split.
@@ -35,9 +38,16 @@ class Corpus:
         """
         if split not in self.checksums:
             raise CodecError(f"{self.name} has no split {split!r}; its splits are {', '.join(self.checksums)}")
-        name = f"{split if self.resource == 60 else split.replace('-', '_')}.tar.gz"
+        name = f"{split.replace('-', '_') if self.restored else split}.tar.gz"
+        return self._file(name, self.checksums[split], mirrors)
+
+    def failed_lists(self, mirrors: Sequence[str] = MIRRORS) -> RemoteFile | None:
+        """The archive of the lists of utterances whose restoration failed; None where nothing was restored."""
+        return self._file(f"{FAILED_LISTS}.tar.gz", "", mirrors) if self.restored else None
+
+    def _file(self, name: str, checksum: str, mirrors: Sequence[str]) -> RemoteFile:
         urls = tuple(f"{mirror.rstrip('/')}/resources/{self.resource}/{name}" for mirror in mirrors)
-        return RemoteFile(name, self.checksums[split], urls)
+        return RemoteFile(name, checksum, urls)
 
 
 CORPORA = {
@@ -66,6 +76,7 @@ CORPORA = {
             "test-clean": "md5:4d373d453eb96c0691e598061bbafab7",
             "test-other": "md5:dbc0959d8bdb6d52200595cabc9995ae",
         },
+        restored=True,
     ),
 }
 
@@ -124,8 +135,8 @@ def verify(archive: RemoteFile, archives_dir: Path, split_dir: Path, progress: d
 def unpack(archive: RemoteFile, archives_dir: Path, split_dir: Path, progress: archives.Progress | None = None) -> bool:
     """Unpack a split's archive; False where there was nothing to do.
 
-    The folder appears whole or not at all: everything is unpacked beside it, and renamed. Its marker names the published
-    checksum, so an archive that has not been verified, or has changed since, is verified now.
+    The folder appears whole or not at all: everything is unpacked beside it, and renamed. Its marker names the
+    published checksum, so an archive that has not been verified, or has changed since, is verified now.
 
     Raises:
         CodecError: what :func:`codec.corpora.download.verify` and :func:`codec.corpora.archives.extract` raise, or an

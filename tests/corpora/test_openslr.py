@@ -119,6 +119,12 @@ def test_what_is_known_of_the_published_archives() -> None:
     assert file.urls[0] == "https://www.openslr.org/resources/60/dev-clean.tar.gz" and len(file.urls) == 3
     file = openslr.corpus("libritts-r").archive("train-clean-100", ["http://localhost/"])
     assert file.urls == ("http://localhost/resources/141/train_clean_100.tar.gz",)
+    lists = openslr.corpus("libritts-r").failed_lists()
+    assert lists is not None and lists.checksum == "" and len(lists.urls) == 3
+    assert lists.urls[0] == (
+        "https://www.openslr.org/resources/141/libritts_r_failed_speech_restoration_examples.tar.gz"
+    )
+    assert openslr.corpus("libritts").failed_lists() is None
     for corpus in openslr.CORPORA.values():
         assert set(corpus.checksums) == set(KNOWN_SPLITS)
         assert len(set(corpus.checksums.values())) == 7

@@ -110,3 +110,42 @@ def test_from_the_archive_to_the_manifest(
     assert code == 0 and printed.count("nothing to do") == 3 and "unchanged" in printed
     code, printed = prepare("--stage", "1", "--corpus", "libri")
     assert code == 2 and "known are libritts, libritts-r" in printed
+
+
+def test_what_libritts_r_lists_as_failed_comes_with_it_and_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Stages of their own, on archives that lie there already."""
+    monkeypatch.syspath_prepend(str(ROOT / "recipes"))
+    app = importlib.import_module("prepare_libritts").app
+    corpus = tmp_path / "LibriTTS_R"
+    archives = corpus / "archives"
+    archives.mkdir(parents=True)
+    with tarfile.open(archives / "dev_clean.tar.gz", "w:gz") as tar:
+        tar.add(MINI / "dev-mini", "LibriTTS_R/dev-clean")
+    checksum = f"md5:{hashlib.md5((archives / 'dev_clean.tar.gz').read_bytes()).hexdigest()}"
+    monkeypatch.setitem(openslr.CORPORA["libritts-r"].checksums, "dev-clean", checksum)
+
+    def prepare(first: int, last: int) -> str:
+        stages = ("--stage", str(first), "--stop-stage", str(last))
+        with pytest.raises(SystemExit) as ended:
+            run(app, [str(corpus), "-o", str(tmp_path), "--corpus", "libritts-r", "--split", "dev-clean", *stages])
+        assert not ended.value.code
+        return capsys.readouterr().out
+
+    name = "libritts_r_failed_speech_restoration_examples"
+    printed = prepare(2, 3)
+    assert f"verify {name}.tar.gz: not done, no checksum of it is known" in printed
+    assert f"extract {name}.tar.gz: it is not in {archives}, so what failed stays in; --stage 1" in printed
+    assert "extract dev-clean: done" in printed
+    bad = next((corpus / "dev-clean").rglob("*.flac"))
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "dev-clean_bad_sample_list.txt").write_text(f"./{bad.relative_to(corpus).with_suffix('.wav')}\n")
+    with tarfile.open(archives / f"{name}.tar.gz", "w:gz") as tar:
+        tar.add(tmp_path / name, f"./{name}")
+    shutil.rmtree(tmp_path / name)
+    printed = prepare(1, 4)
+    assert f"download {name}.tar.gz: done" in printed and f"extract {name}.tar.gz: done" in printed
+    assert "its restoration failed" in printed
+    assert len(read_manifest(tmp_path / "dev-clean.jsonl")) == 9
+    assert f"extract {name}.tar.gz: nothing to do, the lists are there" in prepare(3, 3)
