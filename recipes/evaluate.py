@@ -10,7 +10,8 @@ A system is a model folder, ``model:NAME``, a published SimVQ or WavTokenizer ch
 ``files:DIR``, ``resample:16000``, ``opus:6``, ``codec2:1300``, ``speex:1``, ``encodec:6``, ``dac:9`` or ``mimi:8``.
 
 Writes ``utterances.jsonl`` and ``summary.json``, ``.csv`` and ``.md``, with --test-set for each of the sets. Run again
-after a kill, it goes on where it stopped.
+after a kill, it goes on where it stopped. A system whose program or weights are not installed is no failure: the folder
+gets a note that ``codec report`` puts into the table.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Annotated, Any
 import torch
 import typer
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -38,6 +40,7 @@ from codec.evaluation import (
     MetricOptions,
     Outcome,
     Protocol,
+    System,
     SystemOptions,
     build_metrics,
     build_system,
@@ -115,13 +118,14 @@ def main(
     if state.device.type == "cpu":
         # More threads sum in another order. Processes, of which each has one, fill the cores without that.
         torch.set_num_threads(1)
-    try:
-        under_test = build_system(spec, SystemOptions(sample_rate, state.device, protocol))
-    except SystemUnavailableError as error:
-        # For codec report, which then says so rather than nothing. By every process: the first to end ends the others.
-        for folder, _, _ in test_sets:
-            write_unavailable(folder, spec, str(error))
-        raise
+    under_test, missing = _system(spec, SystemOptions(sample_rate, state.device, protocol))
+    if under_test is None:
+        if state.is_main_process:  # for codec report, which then says so rather than nothing
+            for folder, _, _ in test_sets:
+                write_unavailable(folder, spec, missing)
+            console.print(f"{spec}: not available: {missing}", markup=False, highlight=False, soft_wrap=True)
+        state.destroy_process_group()
+        return
     options = MetricOptions(
         under_test.sample_rate,
         state.device,
@@ -150,6 +154,17 @@ def main(
         if state.is_main_process:
             _report(folder, summarize(under_test, outcome, name), outcome, state, own_workers)
     state.destroy_process_group()
+
+
+def _system(spec: str, options: SystemOptions) -> tuple[System | None, str]:
+    """The system, or None and what is missing. All processes agree: on another machine a program may be missing."""
+    found, missing = None, ""
+    try:
+        found = build_system(spec, options)
+    except SystemUnavailableError as error:
+        missing = str(error).removeprefix(f"{spec}: ")
+    lacking = [reason for reason in gather_object([missing]) if reason]
+    return (None, lacking[0]) if lacking else (found, "")
 
 
 @contextmanager

@@ -57,15 +57,20 @@ for system in $systems; do
   [[ $score ]] || continue
   printf '\n== %s, after %d:%02d min\n' "$system" $((SECONDS / 60)) $((SECONDS % 60))
   rm -f "$folder/not_available.json"
-  # The exit code is that of a mistake where a program is missing; the folder then has a note, and the rest goes on.
+  # Where a program or weights are missing, the folder gets a note for the table, and the rest goes on.
   torchrun --nproc-per-node "$(getconf _NPROCESSORS_ONLN)" recipes/evaluate.py --system "$system" \
-    --manifest "$manifest" -o "$folder" --save-audio "$@" ||
-    [[ -f $folder/not_available.json ]] || exit 2
+    --manifest "$manifest" -o "$folder" --save-audio "$@" || exit 2
 done
 
 # Differences are from the last that is scored: the model, where there is one.
 against=()
+missing=
 for folder in "${folders[@]}"; do
   [[ -f $folder/summary.json ]] && against=(--against "$folder")
+  [[ -f $folder/not_available.json ]] && missing=yes
 done
+if ((${#against[@]} == 0)) && [[ $missing ]]; then
+  echo "none of these systems is installed: no table"
+  exit
+fi
 codec report "${folders[@]}" --manifest "$manifest" "${against[@]}" -o "$output/report"

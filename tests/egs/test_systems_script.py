@@ -16,8 +16,9 @@ echo "$@" >> "$LOG"
 while [ "$1" != --system ]; do shift; done; system=$2
 while [ "$1" != -o ]; do shift; done; mkdir -p "$2"
 case $system in
-  opus:*) echo '{}' > "$2/not_available.json"; exit 1 ;;
-  broken:*) exit 1 ;;
+  opus:*) echo '{}' > "$2/not_available.json" ;;
+  broken:*) echo '{}' > "$2/not_available.json"; exit 1 ;;
+  *) echo '{}' > "$2/summary.json" ;;
 esac
 """
 
@@ -62,6 +63,16 @@ def test_what_is_not_installed_is_left_to_the_table(checkout: Path) -> None:
     assert all(line.endswith("--save-audio --metrics pesq") for line in scored)
     assert last.startswith("codec report out/opus-6 out/resample-8000 out/model --manifest set.jsonl")
     assert not stale.exists()
+
+
+def test_where_none_is_installed_there_is_no_table_and_no_failure(checkout: Path) -> None:
+    result, log = run(checkout, "--systems", "opus:6 opus:8", "--model", "")
+    assert result.returncode == 0 and not result.stderr
+    assert len(log) == 2 and not any(line.startswith("codec report") for line in log)
+    assert "none of these systems is installed: no table" in result.stdout
+    result, log = run(checkout, "--systems", "opus:6 resample:8000", "--model", "")
+    assert result.returncode == 0
+    assert log[-1].startswith("codec report out/opus-6 out/resample-8000 ") and "--against out/resample-8000" in log[-1]
 
 
 def test_without_a_model_and_with_the_one_that_ships(checkout: Path) -> None:

@@ -23,6 +23,7 @@ from codec.evaluation import (
     write_report,
 )
 from codec.evaluation.test_sets import find_test_sets
+from codec.evaluation.unavailable import read_unavailable
 from codec.manifest import Utterance, read_manifest, write_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -44,9 +45,13 @@ def launch(processes: int, *arguments: str | Path) -> subprocess.CompletedProces
     return _run([*launcher, "--mixed_precision", "no", "--dynamo_backend", "no"], *arguments)
 
 
-def _run(before: list[str], *arguments: str | Path, script: Path = RECIPE) -> subprocess.CompletedProcess[str]:
+def _run(
+    before: list[str], *arguments: str | Path, script: Path = RECIPE, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *before, str(script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=ROOT, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**ENVIRONMENT, **environment}, cwd=ROOT, check=False
+    )
 
 
 @pytest.fixture
@@ -155,6 +160,18 @@ def test_test_sets_by_name(manifest: Path, utterances: list[Utterance], tmp_path
         find_test_sets(["test-clean"], tmp_path / "none")
     with pytest.raises(CodecError, match="no test set named"):
         find_test_sets([], data)
+
+
+def test_a_program_that_is_not_installed_is_a_note_and_no_failure(manifest: Path, tmp_path: Path) -> None:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = ["--system", "opus:6", "--manifest", manifest, "-o", tmp_path / "out"]
+    done = _run(torchrun, *options, PATH=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    reason = "the program opusenc is not installed; it is in the package opus-tools (apt-get install opus-tools)"
+    assert done.stdout.splitlines() == [f"opus:6: not available: {reason}"]
+    assert "opusenc" not in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["not_available.json"]
+    assert read_unavailable(tmp_path / "out") == ("opus:6", reason)
 
 
 @pytest.mark.parametrize(
