@@ -65,7 +65,8 @@ class LossConfig(Settings):
     discriminator_dac: NonNegativeFloat = 1.0
     mel_scales: Annotated[tuple[MelScale, ...], Field(min_length=1)] = (MelScale(),)
     # Divide the commitment term by the variance that the latents have when the bottleneck comes in: the weight then
-    # means the same for latents of any size. Following the variance all along would let them grow without end.
+    # means the same for latents of any size. Following the variance all along would let them grow without end. For
+    # losses that are squared errors: those of lfq, bsq, sqvae and hqa are entropies, which do not grow with latents.
     normalize_commitment: bool = False
 
 

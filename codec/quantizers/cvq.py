@@ -21,6 +21,7 @@ class CVQ(VQ):
 
     Anchors are latents of this step: the ``closest`` to each code, ``random`` ones, or drawn with probability
     softmax_n(-|z_n - e_k|^2) (``probrandom``, the paper's). Codes move outside the optimiser, on top of its steps.
+    Distances are Euclidean, as everywhere here; the published code's default is the cosine.
     """
 
     shares: Tensor  # p, (K,)

@@ -18,6 +18,7 @@ class SCVAE(Quantizer[SCVAEConfig]):
     """A learned dictionary of A atoms d_k and LISTA: with y = D' (z - m), soft(x, t) = sign(x) max(|x| - t, 0),
 
     a_0 = soft(y / c, t), a_(i+1) = soft(a_i - D' D a_i / c + y / c, t), 16 times; t the threshold, c learned.
+    (Published: t = b / c, so that learning c scales the threshold too.)
 
     The published codes are real numbers. Here a rate is defined: a token is the atom with the largest |a_k| and one of
     G learned gains for it, K = A G (gain-shape quantisation, the 1-sparse case of dictionary learning), and stands for

@@ -9,6 +9,7 @@ The bottlenecks are those of the codec (``codec.quantizers``) with W = 1 at firs
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,7 +27,7 @@ from codec.config.base import Positive, PositiveFloat
 from codec.config.loading import read_yaml
 from codec.documents import find_place
 from codec.errors import CodecError
-from codec.files import write_text
+from codec.files import replacing, write_text
 from codec.quantizers import VQ, Quantizer, SimVQ
 
 CONF = Path("egs/collapse/conf/toy.yaml")
@@ -148,7 +149,7 @@ def example(settings: ToySettings) -> dict[str, list[Moment]]:
 def main(
     config: Annotated[Path, typer.Option(help="Settings.")] = CONF,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of figure, film and numbers.")] = OUT,
-    write: Annotated[Path | None, typer.Option(help="Markdown page with the toy's marks.")] = None,
+    write: Annotated[Path | None, typer.Option(help="Markdown page with the toy's marks; figures beside it.")] = None,
     draws: Annotated[bool, typer.Option(help="Random draws too.")] = True,
 ) -> None:
     """Run the example, draw it, and work its first update through in numbers."""
@@ -173,6 +174,9 @@ def main(
         if random is None:
             raise CodecError(f"{write}: the page has the random draws too; leave --no-draws away")
         find_place(write, MARKS).fill(text)
+        for picture in ("toy.png", "toy.gif"):
+            with replacing(write.parent / "figures" / picture) as temporary:
+                shutil.copyfile(output / picture, temporary)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ every_system = pytest.mark.parametrize("system", SYSTEMS)
 
 @every_system
 def test_one_code(system: str) -> None:
-    """K = 1 either works, all tokens 0, or is refused by the settings in words."""
-    try:
-        quantizer = make(system, codebook_size=1)
-    except CodecError as error:
-        assert "codebook_size=1" in str(error)
+    """K = 1 works, all tokens 0; systems whose codes are levels, signs or gains refuse it in words."""
+    if SETTINGS[system].get("name") in ("fsq", "lfq", "bsq", "scvae"):
+        with pytest.raises(CodecError, match="codebook_size=1"):
+            make(system, codebook_size=1)
         return
+    quantizer = make(system, codebook_size=1)
     out = quantizer(latents(2, 8, 5).requires_grad_())
     assert not out.tokens.any() and bool(out.loss.isfinite())
     (out.loss + out.quantized.sum()).backward()
