@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +21,71 @@ class Means:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._counts: dict[str, int] = {}
+        self._counts: dict[str, Tensor] = {}  # on the device too: only there is known which values are finite
 
     def add(self, values: Mapping[str, Tensor]) -> None:
         """Count one more value of each name; non-finite values are left out (they are counted as bad steps)."""
         for name, value in values.items():
-            value = value.detach().float().nan_to_num(0.0, 0.0, 0.0)
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-            self._counts[name] = self._counts.get(name, 0) + 1
+            value = value.detach().float()
+            count = value.isfinite().to(value.dtype)
+            value = value.nan_to_num(0.0, 0.0, 0.0)
+            known = name in self._sums
+            self._sums[name] = self._sums[name] + value if known else value
+            self._counts[name] = self._counts[name] + count if known else count
 
     def read(self, accelerator: Accelerator) -> dict[str, float]:
-        """The means over steps and processes; starts anew. Every process must have added the same names."""
+        """The means over steps and processes, of names with a finite value; starts anew.
+
+        Every process must have added the same names.
+        """
         if not self._sums:
             return {}
         names = sorted(self._sums)
-        means = torch.stack([self._sums[name] / self._counts[name] for name in names])
-        means = accelerator.reduce(means, "mean")
+        sums, counts = (torch.stack([part[name] for name in names]) for part in (self._sums, self._counts))
+        sums, counts = accelerator.reduce(torch.stack([sums, counts]), "sum")
         self._sums, self._counts = {}, {}
-        return dict(zip(names, means.tolist(), strict=True))
+        means = dict(zip(names, (sums / counts).tolist(), strict=True))
+        return {name: mean for name, mean in means.items() if math.isfinite(mean)}
+
+    def state_dict(self, accelerator: Accelerator) -> dict[str, Tensor]:
+        """What was added since the last reading, over all processes: (sum, count) of each name."""
+        names = sorted(self._sums)
+        return {name: accelerator.reduce(torch.stack([self._sums[name], self._counts[name]]), "sum") for name in names}
+
+    def load_state_dict(self, state: Mapping[str, Tensor], accelerator: Accelerator) -> None:
+        """Go on from what :meth:`state_dict` gave; one process takes all of it."""
+        for name, total in state.items():
+            own = total.to(accelerator.device) * int(accelerator.is_main_process)
+            self._sums[name], self._counts[name] = own
 
 
 class RunLog:
-    """``metrics.jsonl`` and ``tensorboard/`` of a run folder, written by the main process."""
+    """``metrics.jsonl`` and ``tensorboard/`` of a run folder, written by the main process.
 
-    def __init__(self, folder: Path, resumed_step: int) -> None:
+    Args:
+        folder: of the run.
+        resumed_step: lines of later steps are dropped.
+        to_come: kinds of which that step's own line is still to come, and dropped where it is there.
+    """
+
+    def __init__(self, folder: Path, resumed_step: int, to_come: Collection[str] = ()) -> None:
         self.path = folder / "metrics.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
-        self._forget_after(resumed_step)
+        self._forget_after(resumed_step, to_come)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=resumed_step + 1)
 
-    def _forget_after(self, step: int) -> None:
+    def _forget_after(self, step: int, to_come: Collection[str]) -> None:
         """Drop lines of steps that are about to be done again, and a last line that was cut short."""
         if not self.path.exists():
             return
         kept = []
         for line in self.path.read_text(encoding="utf-8").splitlines():
             try:
-                if json.loads(line)["step"] <= step:
-                    kept.append(line + "\n")
+                entry = json.loads(line)
             except json.JSONDecodeError:
                 continue
+            if entry["step"] < step or (entry["step"] == step and entry.get("kind") not in to_come):
+                kept.append(line + "\n")
         write_text(self.path, "".join(kept))
 
     def write(self, step: int, kind: str, values: Mapping[str, Any]) -> None:

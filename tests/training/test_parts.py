@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from codec import Codec
@@ -15,7 +16,7 @@ from codec.config.run import LastStageConfig
 from codec.training.dimensions import effective_dimension
 from codec.training.ema import EMA
 from codec.training.losses import MelLoss, weighted_sum
-from codec.training.metrics import RunLog
+from codec.training.metrics import Means, RunLog
 from codec.training.schedule import learning_rates, losses_at, rate_factor
 from codec.training.validation import spectrogram_image
 
@@ -157,3 +158,12 @@ def test_spectrogram_image_shows_each_signal() -> None:
     image = spectrogram_image([torch.randn(8000), torch.zeros(8000)])
     assert image.shape == (2 * 513, 8000 // 256 + 1, 3)
     assert image[:513].mean() > image[513:].mean()
+
+
+def test_means_leave_out_what_is_not_finite() -> None:
+    means, accelerator = Means(), Accelerator(cpu=True)
+    for value in (2.0, 2.0, float("nan"), float("inf"), -float("inf")):
+        means.add({"loss": torch.tensor(value), "never": torch.tensor(float("nan"))})
+    means.add({"loss": torch.tensor(5.0)})
+    assert means.read(accelerator) == {"loss": 3.0}
+    assert means.read(accelerator) == {}
