@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -61,6 +62,24 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a whole text file at once or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def make_durable(path: str | Path) -> None:
+    """Have a file, or the names in a folder, on the disk before this returns; a power cut then leaves them whole.
+
+    It waits for the disk, so it is for what could not be had again at once.
+    """
+    path = Path(path)
+    folder = path.is_dir()
+    try:
+        descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if not (folder and error.errno in (errno.EINVAL, errno.EACCES)):  # systems that cannot do it with folders
+            raise
 
 
 def read_json(path: str | Path, advice: str) -> dict[str, Any]:

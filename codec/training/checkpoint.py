@@ -15,9 +15,10 @@ from safetensors import SafetensorError
 
 from codec.config import Settings, dump_yaml, first_difference, load_run_config
 from codec.errors import CodecError
-from codec.files import write_text
+from codec.files import make_durable, write_text
 from codec.model import Codec
 from codec.pretrained import TRAINING_FILE
+from codec.training.wholeness import Damage, find_damage, seal
 
 CONFIG = "config.yaml"
 # What a resumed run may not change: the state would not fit, or its place in the data would mean another.
@@ -57,7 +58,7 @@ def superseded(steps: list[int], settings: Keeping) -> list[int]:
 def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Keeping) -> None:
     """Write ``checkpoints/step_N`` beside its place and rename it; then drop those that it supersedes.
 
-    Whenever the process is killed, a folder called ``step_N`` is whole.
+    Whenever the process is killed or the power fails, a folder called ``step_N`` is whole.
 
     Raises:
         CodecError: it cannot be written; those that were there are untouched.
@@ -68,21 +69,32 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Ke
         for left in folder.parent.glob(".step_*"):  # by a killed run, at this step or another
             shutil.rmtree(left)
     accelerator.wait_for_everyone()
-    try:
+    with _writing_explained(folder, temporary):
         accelerator.save_state(str(temporary))
-    # torch.save says RuntimeError where the disk takes no more, safetensors an error of its own.
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise CodecError(f"{folder}: writing failed ({_first_line(error)}); {_next_action(run)}") from None
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        with _writing_explained(folder, temporary):
+            seal(temporary)
         if folder.exists():
             _remove(folder)
         temporary.rename(folder)
+        make_durable(folder.parent)  # before older ones go
         by_step = dict(find_checkpoints(run))
         for old in superseded(list(by_step), settings):
             _remove(by_step[old])
     accelerator.wait_for_everyone()
+
+
+@contextmanager
+def _writing_explained(folder: Path, temporary: Path) -> Iterator[None]:
+    try:
+        yield
+    # torch.save says RuntimeError where the disk takes no more, safetensors an error of its own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CodecError(
+            f"{folder}: writing failed ({_first_line(error)}); {_next_action(folder.parents[1])}"
+        ) from None
 
 
 def save_model(codec: Codec, folder: Path, step: int) -> None:
@@ -147,13 +159,16 @@ def open_run(
         load: reads the settings of the run that is there.
 
     Raises:
-        CodecError: a run that would be overwritten, or settings that contradict the one to resume.
+        CodecError: a run that would be overwritten, settings that contradict the one to resume, or a damaged
+            checkpoint.
     """
     checkpoints = find_checkpoints(run)
     if checkpoints and not resume:
         raise CodecError(f"{run}: holds a run already (step {checkpoints[-1][0]}); give --resume or another output=")
     if resume and checkpoints:
         _check_unchanged(load(run / CONFIG), config, fixed)
+        if main_process:  # one reading of it is enough
+            _check_whole(checkpoints)
     if main_process:
         write_text(run / CONFIG, dump_yaml(config))
     return checkpoints[-1][1] if checkpoints else None
@@ -172,3 +187,18 @@ def _check_unchanged(earlier: Settings, config: Settings, fixed: Sequence[str]) 
                 f"{name}={wanted!r} contradicts the run being resumed ({was!r}); change it back, or start a new run "
                 "with another output="
             )
+
+
+def _check_whole(checkpoints: Sequence[tuple[int, Path]]) -> None:
+    """Refuse a damaged newest checkpoint, and say which to go on from; what may go is the user's to say."""
+    damages: list[Damage] = []
+    advice = "no earlier checkpoint is whole, so start a new run with another output="
+    for step, folder in reversed(checkpoints):
+        damage = find_damage(folder)
+        if damage is None:
+            damaged = " and ".join(str(later) for number, later in checkpoints if number > step)
+            advice = f"delete {damaged}, and --resume goes on from step {step}"
+            break
+        damages.append(damage)
+    if damages:
+        raise CodecError(f"{damages[0].file}: damaged ({damages[0].reason}); {advice}")
