@@ -6,7 +6,7 @@ The layout is webdataset's: ``KEY.flac`` (or ``.opus``) and ``KEY.json`` for eac
 
 from __future__ import annotations
 
-from codec.tarshards.index import INDEX_FILE, AudioShard, ShardTable, find_shards, read_table
+from codec.tarshards.index import INDEX_FILE, AudioShard, Rates, ShardTable, find_shards, read_table
 from codec.tarshards.member import Member, OpenTars
 
-__all__ = ["INDEX_FILE", "AudioShard", "Member", "OpenTars", "ShardTable", "find_shards", "read_table"]
+__all__ = ["INDEX_FILE", "AudioShard", "Member", "OpenTars", "Rates", "ShardTable", "find_shards", "read_table"]

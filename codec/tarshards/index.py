@@ -20,6 +20,8 @@ INDEX_FILE = "index.json"
 SIDE_SUFFIX = ".jsonl"  # of the file beside a shard, one line a recording
 _AGAIN = "get the shard again, or make it again with recipes/shard.py"
 
+Rates = tuple[tuple[int, int], ...]  # Hz, and how many recordings have it; the lowest first
+
 
 class AudioShard(NamedTuple):
     """One tar file of speech."""
@@ -27,6 +29,7 @@ class AudioShard(NamedTuple):
     path: Path
     utterances: int
     num_bytes: int  # as it was written
+    sample_rates: Rates = ()  # nothing where the index is of an older version
 
 
 @dataclass(frozen=True)
@@ -100,27 +103,37 @@ def find_shards(patterns: Sequence[str]) -> list[AudioShard]:
     return shards
 
 
-def _shard(path: Path, entry: dict[str, Any] | None) -> AudioShard:
+def _shard(path: Path, listed: AudioShard | None) -> AudioShard:
     try:
         size = path.stat().st_size
     except OSError as error:
         raise CodecError(f"{path}: the shard cannot be read ({error.strerror}); {_AGAIN}") from None
-    if entry is None:
-        return AudioShard(path, len(read_table(path)), size)
-    if entry["num_bytes"] != size:
-        raise CodecError(f"{path}: {size} bytes, {INDEX_FILE} promises {entry['num_bytes']}; {_AGAIN}")
-    return AudioShard(path, entry["utterances"], size)
+    if listed is None:
+        table = read_table(path)
+        rates, counts = np.unique(table.sample_rates, return_counts=True)
+        return AudioShard(path, len(table), size, tuple(zip(rates.tolist(), counts.tolist(), strict=True)))
+    if listed.num_bytes != size:
+        raise CodecError(f"{path}: {size} bytes, {INDEX_FILE} promises {listed.num_bytes}; {_AGAIN}")
+    return listed
 
 
-def _listed(folder: Path) -> dict[str, Any]:
-    """Entries of a folder's index by file name; none without an index."""
+def _listed(folder: Path) -> dict[str, AudioShard]:
+    """What a folder's index says of its shards, by file name; nothing without an index."""
     path = folder / INDEX_FILE
     try:
-        return {entry["file"]: entry for entry in json.loads(path.read_text(encoding="utf-8"))["shards"]}
+        return {
+            entry["file"]: AudioShard(folder / entry["file"], entry["utterances"], entry["num_bytes"], rates_of(entry))
+            for entry in json.loads(path.read_text(encoding="utf-8"))["shards"]
+        }
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CodecError(f"{path}: not the index of shards; make it again with recipes/shard.py") from None
+
+
+def rates_of(entry: dict[str, Any]) -> Rates:
+    """The sample rates in a shard's entry of an index."""
+    return tuple(sorted((int(rate), int(count)) for rate, count in entry.get("sample_rates", {}).items()))
 
 
 def read_table(path: Path) -> ShardTable:

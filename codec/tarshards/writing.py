@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,7 @@ class Finished:
     stop: int  # place, in the order of writing, of the first utterance behind it
     failed: list[dict[str, str]]  # id and reason of what could not be read
     mended: list[str] = field(default_factory=list)  # ids in it that failed when it was their turn
+    sample_rates: dict[str, int] = field(default_factory=dict)  # recordings of each, Hz; none: an older record
 
 
 def write_shards(
@@ -112,7 +114,7 @@ def write_shards(
         readable = _readable([item for item in utterances if item.id in again], options, pool, reasons)
         for first in readable:  # none: no shard
             done = _write_shard(next_path(), chain([first], readable), start, options, progress)
-            keep(replace(done, stop=start, mended=_ids(folder / done.file)))
+            keep(replace(done, stop=start, mended=[facts["id"] for facts in _facts(folder / done.file)]))
     finished = [_still_failed(shard, again - reasons.keys(), reasons) for shard in finished]
     _write_index(folder, finished, options)
     return finished
@@ -127,6 +129,7 @@ def _write_shard(
 ) -> Finished:
     lines: list[str] = []
     failed: list[dict[str, str]] = []
+    rates: Counter[int] = Counter()
     hours, stop = 0.0, start
     with replacing(path) as temporary:
         with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as archive:
@@ -137,6 +140,7 @@ def _write_shard(
                 else:
                     content, stored = outcome
                     lines.append(_add(archive, stored, content, options.format))
+                    rates[stored.sample_rate] += 1
                     hours += stored.duration_s / 3600
                 if progress:
                     progress(item.duration_s)
@@ -145,7 +149,7 @@ def _write_shard(
         num_bytes = temporary.stat().st_size
         # First what lies beside it: a shard that is there is complete.
         write_text(path.with_suffix(SIDE_SUFFIX), "".join(lines))
-    return Finished(path.name, len(lines), hours, num_bytes, stop, failed)
+    return Finished(path.name, len(lines), hours, num_bytes, stop, failed, sample_rates=_by_rate(rates))
 
 
 def _readable(
@@ -222,10 +226,23 @@ def _still_failed(shard: Finished, mended: AbstractSet[str], reasons: Mapping[st
     return replace(shard, failed=failed)
 
 
-def _ids(path: Path) -> list[str]:
+def _by_rate(rates: Counter[int]) -> dict[str, int]:
+    """As JSON has it, the lowest rate first."""
+    return {str(rate): count for rate, count in sorted(rates.items())}
+
+
+def _facts(path: Path) -> list[dict[str, Any]]:
     """Of the recordings in a shard."""
     lines = path.with_suffix(SIDE_SUFFIX).read_text(encoding="utf-8").split("\n")
-    return [json.loads(line)["id"] for line in lines if line]
+    return [json.loads(line) for line in lines if line]
+
+
+def _entry(folder: Path, shard: Finished) -> dict[str, Any]:
+    """A shard's place in the index."""
+    entry = {name: getattr(shard, name) for name in ("file", "utterances", "hours", "num_bytes", "sample_rates")}
+    if not shard.sample_rates:
+        entry["sample_rates"] = _by_rate(Counter(facts["sample_rate"] for facts in _facts(folder / shard.file)))
+    return entry
 
 
 def _write_index(folder: Path, finished: Sequence[Finished], options: Options) -> None:
@@ -240,10 +257,7 @@ def _write_index(folder: Path, finished: Sequence[Finished], options: Options) -
         "utterances": sum(shard.utterances for shard in finished),
         "hours": round(sum(shard.hours for shard in finished), 4),
         "num_bytes": sum(shard.num_bytes for shard in finished),
-        "shards": [
-            {"file": shard.file, "utterances": shard.utterances, "hours": shard.hours, "num_bytes": shard.num_bytes}
-            for shard in finished
-        ],
+        "shards": [_entry(folder, shard) for shard in finished],
         "failed": [failure for shard in finished for failure in shard.failed],
     }
     write_text(folder / INDEX_FILE, json.dumps(entry, indent=1, ensure_ascii=False) + "\n")

@@ -6,8 +6,8 @@ another number of processes therefore changes nothing: a run is a walk along n.
 
 from __future__ import annotations
 
-import logging
 import signal
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,8 @@ from codec.errors import CodecError
 from codec.manifest import Utterance, read_manifest
 from codec.training.augmentation import Augmentation
 from codec.training.crops import read_crop
-from codec.training.recordings import ManifestRecordings, Recordings, open_recordings
+from codec.training.recordings import ManifestRecordings, Recordings, open_recordings, say_resampled
 from codec.training.streamed import StreamedCrops, find_remote_shards, is_streamed
-
-logger = logging.getLogger(__name__)
 
 
 class CropDataset(Dataset[Tensor]):
@@ -43,10 +41,7 @@ class CropDataset(Dataset[Tensor]):
         self.num_samples = round(config.crop_s * sample_rate)
         self.config = config
         self.seed = seed
-        rates = {rate: count for rate, count in self.recordings.sample_rates().items() if rate != sample_rate}
-        if rates:
-            found = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()))
-            logger.info("resampled to %d Hz: %s of %d utterances", sample_rate, found, len(self.recordings))
+        say_resampled(self.recordings.sample_rates(), sample_rate, f"{len(self.recordings)} utterances")
 
     def __getitem__(self, position: int) -> Tensor:
         """(num_samples,) at the model's rate."""
@@ -138,6 +133,7 @@ def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: 
     """Fixed crops from the middle of utterances spread evenly over the list, each (T,); shorter ones whole."""
     count = min(config.validation_crops, len(utterances))
     chosen = [utterances[i * len(utterances) // count] for i in range(count)]
+    say_resampled(Counter(item.sample_rate for item in chosen), sample_rate, f"{count} validation crops")
     wanted = round(config.validation_crop_s * sample_rate)
     return [
         read_crop(u, sample_rate, min(wanted, u.num_samples * sample_rate // u.sample_rate), where=0.5) for u in chosen

@@ -6,6 +6,7 @@ Manifests become four flat tensors, which workers map rather than copy; of shard
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABC, abstractmethod
 from array import array
@@ -21,9 +22,24 @@ import codec.audio as audio_io
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance, walk_manifest
-from codec.tarshards import AudioShard, Member, OpenTars, ShardTable, find_shards, read_table
+from codec.tarshards import AudioShard, Member, OpenTars, Rates, ShardTable, find_shards, read_table
+
+logger = logging.getLogger(__name__)
 
 Recording = Utterance | Member
+
+
+def say_resampled(rates: Counter[int], sample_rate: int, of: str) -> None:
+    """Say how many of which rates are resampled to that of the model; nothing where none is.
+
+    Args:
+        rates: how many have which rate, Hz.
+        sample_rate: of the model, Hz.
+        of: how many of what there are in all.
+    """
+    other = ", ".join(f"{count} at {rate} Hz" for rate, count in sorted(rates.items()) if rate != sample_rate)
+    if other:
+        logger.info("resampled to %d Hz: %s of %s", sample_rate, other, of)
 
 
 class Recordings(ABC):
@@ -43,7 +59,7 @@ class Recordings(ABC):
 
     @abstractmethod
     def sample_rates(self) -> Counter[int]:
-        """How many recordings are said to have which rate, Hz; empty where that is not known at the start."""
+        """How many recordings are said to have which rate, Hz; without those of which that is not known."""
 
 
 class ManifestRecordings(Recordings):
@@ -134,8 +150,8 @@ class ShardRecordings(Recordings):
         return self._tars.read(recording, start, num_samples)
 
     def sample_rates(self) -> Counter[int]:
-        """Not known before the shards are looked up."""
-        return Counter()
+        """As the shards' index says; one of an older version does not."""
+        return count_rates(shard.sample_rates for shard in self.shards)
 
     def _table(self, number: int) -> ShardTable:
         if number in self._tables:
@@ -152,6 +168,14 @@ class ShardRecordings(Recordings):
         if len(self._tables) > 2 * self.together:  # a batch may stand on the border of two groups
             self._tables.popitem(last=False)
         return table
+
+
+def count_rates(shards: Iterable[Rates]) -> Counter[int]:
+    """How many recordings of all shards have which rate, Hz."""
+    found: Counter[int] = Counter()
+    for rates in shards:
+        found.update(dict(rates))
+    return found
 
 
 def open_recordings(config: DataConfig) -> Recordings:

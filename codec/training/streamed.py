@@ -30,10 +30,11 @@ from codec.audio.files import read_segment
 from codec.config import DataConfig
 from codec.errors import CodecError
 from codec.manifest import Utterance
-from codec.tarshards.index import INDEX_FILE, expand, is_remote
+from codec.tarshards.index import INDEX_FILE, Rates, expand, is_remote, rates_of
 from codec.tarshards.member import Member
 from codec.training.augmentation import Augmentation
 from codec.training.crops import read_crop
+from codec.training.recordings import count_rates, say_resampled
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class RemoteShard(NamedTuple):
 
     url: str
     utterances: int
+    sample_rates: Rates = ()  # nothing where the index is of an older version
 
 
 class Share(NamedTuple):
@@ -72,6 +74,9 @@ class StreamedCrops(IterableDataset[Tensor]):
         self.num_samples = round(config.crop_s * sample_rate)
         self.config, self.buffer = config, config.shuffle_buffer
         self._counts = [shard.utterances for shard in shards]
+        say_resampled(
+            count_rates(shard.sample_rates for shard in shards), sample_rate, f"{sum(self._counts)} utterances"
+        )
         # What a loader's workers of this process give: set by for_loader.
         self._rank, self._world, self._share, self._first_batch = 0, 1, 1, 0
         self._ahead: tuple[int, Iterator[Tensor]] | None = None
@@ -184,7 +189,7 @@ class StreamedCrops(IterableDataset[Tensor]):
         Raises:
             CodecError: ``_TRIES`` streams in a row broke off without one new recording, or the index is wrong.
         """
-        url, promised = self.shards[shard]
+        url, promised = self.shards[shard].url, self._counts[shard]
         count, failures = 0, 0
         while True:
             wanted = True
@@ -246,7 +251,7 @@ def find_remote_shards(patterns: Sequence[str]) -> list[RemoteShard]:
         CodecError: an index that cannot be fetched, or that does not know a shard.
     """
     urls = list(dict.fromkeys(url for pattern in patterns for url in expand(pattern)))
-    indices: dict[str, dict[str, int]] = {}
+    indices: dict[str, dict[str, tuple[int, Rates]]] = {}
     shards = []
     for url in urls:
         name = re.findall(r"[^\s/]+\.tar", url)
@@ -257,7 +262,7 @@ def find_remote_shards(patterns: Sequence[str]) -> list[RemoteShard]:
             indices[index] = _fetch_index(index)
         if name[-1] not in indices[index]:
             raise CodecError(f"{url}: {index} does not list it; store the index of recipes/shard.py beside the shards")
-        shards.append(RemoteShard(url, indices[index][name[-1]]))
+        shards.append(RemoteShard(url, *indices[index][name[-1]]))
     return [shard for shard in shards if shard.utterances]
 
 
@@ -266,17 +271,18 @@ def is_streamed(config: DataConfig) -> bool:
     return any(map(is_remote, config.shards))
 
 
-def _fetch_index(url: str) -> dict[str, int]:
+def _fetch_index(url: str) -> dict[str, tuple[int, Rates]]:
+    """How many recordings a shard has, and at which rates, by file name."""
     try:
         with _opened(url) as stream:
             entry = json.loads(stream.read())
-        return {shard["file"]: shard["utterances"] for shard in entry["shards"]}
+        return {shard["file"]: (shard["utterances"], rates_of(shard)) for shard in entry["shards"]}
     except OSError as error:
         reason = " ".join(str(error).split())
         raise CodecError(
             f"{url}: cannot be fetched ({reason}); store the index of recipes/shard.py beside the shards"
         ) from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise CodecError(f"{url}: not the index of shards; store that of recipes/shard.py there") from None
 
 

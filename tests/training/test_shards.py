@@ -20,7 +20,7 @@ from codec.config import DataConfig
 from codec.manifest import Utterance, read_manifest
 from codec.tarshards import Member, find_shards, read_table
 from codec.tarshards.writing import Options, write_shards
-from codec.training.data import CropDataset, StepSampler, crop_loader
+from codec.training.data import CropDataset, StepSampler, crop_loader, validation_crops
 from codec.training.recordings import ManifestRecordings, ShardRecordings, open_recordings
 from codec.training.trainer import Trainer
 
@@ -212,11 +212,61 @@ def test_manifests_take_little_memory_and_lose_nothing(utterances: list[Utteranc
     assert len(pickle.dumps(ManifestRecordings(utterances * 1000))) < 10_000 * (16 + 4 + 8 + 200)
 
 
-def test_mixed_rates_are_said_once(
-    utterances: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.fixture
+def mixed(utterances: list[Utterance], tmp_path: Path) -> list[Utterance]:
+    """Eleven, one of them at another rate."""
     audio_io.write(tmp_path / "slow.wav", torch.zeros(8000), 16_000)
-    mixed = [*utterances, Utterance("slow", tmp_path / "slow.wav", 8000, 16_000)]
+    return [*utterances, Utterance("slow", tmp_path / "slow.wav", 8000, 16_000)]
+
+
+@pytest.mark.parametrize("kind", ["new", "of others", "old", "old, made again"])
+def test_mixed_rates_of_shards_are_said_once(
+    mixed: list[Utterance], tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    folder = tmp_path / "mixed"
+    write_shards(mixed, folder, Options(shard_mb=0.2))
+    index = json.loads((folder / "index.json").read_text())
+    assert Counter(rate for shard in index["shards"] for rate in shard["sample_rates"]).keys() == {"16000", "24000"}
+    if kind == "of others":
+        (folder / "index.json").unlink()
+    elif kind.startswith("old"):  # as they were before rates were kept
+        for shard in index["shards"]:
+            del shard["sample_rates"]
+        (folder / "index.json").write_text(json.dumps(index))
+        for path in folder.glob(".progress/train-*.json"):
+            record = json.loads(path.read_text())
+            del record["sample_rates"]
+            path.write_text(json.dumps(record))
+    if kind == "old, made again":
+        write_shards(mixed, folder, Options(shard_mb=0.2))
+    with caplog.at_level("INFO", logger="codec"):
+        data = dataset(folder)
+        for position in range(22):
+            assert data[position].shape == (2400,)
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ([] if kind == "old" else ["resampled to 24000 Hz: 1 at 16000 Hz of 11 utterances"])
+
+
+@pytest.mark.parametrize("rates", [[24_000], {"fast": 1}])
+def test_an_index_with_strange_rates_is_none(copied: Path, rates: object) -> None:
+    index = json.loads((copied / "index.json").read_text())
+    index["shards"][0]["sample_rates"] = rates
+    (copied / "index.json").write_text(json.dumps(index))
+    with pytest.raises(CodecError, match=r"index\.json: not the index of shards"):
+        find_shards([str(copied)])
+
+
+def test_mixed_rates_of_validation_crops_are_said_once(
+    mixed: list[Utterance], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="codec"):
+        validation_crops(mixed, 24_000, DataConfig(validation_crop_s=0.1))
+    assert [record.getMessage() for record in caplog.records] == [
+        "resampled to 24000 Hz: 1 at 16000 Hz of 11 validation crops"
+    ]
+
+
+def test_mixed_rates_are_said_once(mixed: list[Utterance], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", logger="codec"):
         data = CropDataset(mixed, 24_000, DataConfig(crop_s=0.1), 0)
         for position in range(22):

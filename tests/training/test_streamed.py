@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import codec.audio as audio_io
 from codec import CodecError, RunConfig
 from codec.config import DataConfig
-from codec.manifest import read_manifest
+from codec.manifest import Utterance, read_manifest
 from codec.tarshards.writing import Options, write_shards
 from codec.training import streamed as streaming
 from codec.training.data import StepSampler, crop_loader, open_crops
@@ -52,7 +53,7 @@ def streamed(pattern: str, **settings: object) -> StreamedCrops:
 @pytest.mark.parametrize("buffer", [1, 3, 100])
 def test_a_pass_takes_every_recording_once(pattern: str, total: int, buffer: int) -> None:
     crops = streamed(pattern, shuffle_buffer=buffer)
-    everything = sorted((shard, row) for shard, (_, count) in enumerate(crops.shards) for row in range(count))
+    everything = sorted((shard, row) for shard, facts in enumerate(crops.shards) for row in range(facts.utterances))
     assert len(everything) == 10
     passes = []
     for number in (0, 1):
@@ -125,6 +126,30 @@ def test_a_resumed_run_on_streams_equals_an_undisturbed_one(
     found: dict[str, Tensor] = resumed.plain_codec.state_dict()
     for name, value in undisturbed.plain_codec.state_dict().items():
         assert torch.equal(value, found[name]), name
+
+
+def test_mixed_rates_are_said_once(
+    manifest: Path, pattern: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, *others = read_manifest(manifest)
+    audio_io.write(tmp_path / "slow.wav", torch.zeros(8000), 16_000)
+    slow = Utterance("slow", tmp_path / "slow.wav", 8000, 16_000)
+    write_shards([first, slow, *others], tmp_path / "mixed", Options("opus"))
+    with caplog.at_level("INFO", logger="codec"):
+        crops = streamed(f"pipe:cat {tmp_path}/mixed/train-000000.tar")
+        list(islice(crops.crops(Share(0, 1), 0), 22))
+    assert [record.getMessage() for record in caplog.records] == [
+        "resampled to 24000 Hz: 1 at 16000 Hz of 11 utterances"
+    ]
+    caplog.clear()
+    index = json.loads((tmp_path / "mixed" / "index.json").read_text())
+    del index["shards"][0]["sample_rates"]  # as it was before rates were kept
+    (tmp_path / "mixed" / "index.json").write_text(json.dumps(index))
+    with caplog.at_level("INFO", logger="codec"):
+        again = streamed(f"pipe:cat {tmp_path}/mixed/train-000000.tar")
+        assert torch.equal(next(again.crops(Share(0, 1), 0)), next(crops.crops(Share(0, 1), 0)))
+        streamed(pattern)  # all at the model's rate
+    assert caplog.records == []
 
 
 def test_statistics_come_from_a_few_shards(pattern: str, monkeypatch: pytest.MonkeyPatch) -> None:
