@@ -16,6 +16,7 @@ quick=
 folder=exp/collapse/grid
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --stage) stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --stop-stage) stop_stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --quick) quick=--quick; folder=exp/collapse/quick; shift ;;
@@ -27,6 +28,10 @@ done
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[1-4]$ ]] || { echo "error: stage '$number': expected a number from 1 to 4" >&2; exit 2; }
 done
+((stage <= stop_stage)) || {
+  echo "error: --stage $stage comes after --stop-stage $stop_stage; give a stop stage of $stage to 4" >&2
+  exit 2
+}
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(getconf _NPROCESSORS_ONLN)}

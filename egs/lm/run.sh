@@ -16,6 +16,7 @@ stop_stage=5
 systems="simvq ema"
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --stage) stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --stop-stage) stop_stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --systems) systems=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
@@ -27,6 +28,10 @@ done
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[1-5]$ ]] || { echo "error: stage '$number': expected a number from 1 to 5" >&2; exit 2; }
 done
+((stage <= stop_stage)) || {
+  echo "error: --stage $stage comes after --stop-stage $stop_stage; give a stop stage of $stage to 5" >&2
+  exit 2
+}
 [[ -n $systems ]] || { echo "error: no systems; give --systems simvq, ema or 'simvq ema'" >&2; exit 2; }
 for system in $systems; do
   [[ $system == simvq || $system == ema ]] || { echo "error: system '$system': known are simvq, ema" >&2; exit 2; }

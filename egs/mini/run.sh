@@ -16,6 +16,7 @@ stage=1
 stop_stage=7
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --stage) stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --stop-stage) stop_stage=${2:-}; shift $(($# > 1 ? 2 : 1)) ;;
     --) shift; break ;;
@@ -25,6 +26,10 @@ done
 for number in "$stage" "$stop_stage"; do
   [[ $number =~ ^[1-7]$ ]] || { echo "error: stage '$number': expected a number from 1 to 7" >&2; exit 2; }
 done
+((stage <= stop_stage)) || {
+  echo "error: --stage $stage comes after --stop-stage $stop_stage; give a stop stage of $stage to 7" >&2
+  exit 2
+}
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # settings and manifests name their files from here
 corpus=egs/mini/corpus
