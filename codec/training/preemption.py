@@ -5,37 +5,47 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from codec.errors import CodecError
+from codec.training.launcher import launcher_died
+
+
+class Stop(IntEnum):
+    """Why a run is to end early; the greater, the more it hurries."""
+
+    NO = 0
+    TIME = 1  # the limit the user gave: the run ends as it would at its last step
+    SIGNAL = 2  # from who may send SIGKILL seconds later: the checkpoint comes first
 
 
 @contextmanager
 def caught_sigterm() -> Iterator[Callable[[], bool]]:
-    """Turn SIGTERM (a preempted job) into a question that the loop asks after each step."""
+    """Turn a preempted job's SIGTERM, or its launcher's death of it, into a question that the loop asks each step."""
     received: list[int] = []
     before = signal.signal(signal.SIGTERM, lambda number, _: received.append(number))
     try:
-        yield lambda: bool(received)
+        yield lambda: bool(received) or launcher_died()
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def agreed(stop: bool, hosts: Any) -> bool:
-    """Whether any process wants to stop.
+def agreed(stop: int, hosts: Any) -> int:
+    """Whether any process wants to stop: the greatest of their wishes.
 
     Args:
-        stop: whether this one does.
+        stop: what this one wants, a :class:`Stop` or a truth value.
         hosts: a process group on the CPU; None: alone, there is nobody to ask.
     """
     if hosts is None:
         return stop
     votes = torch.tensor(int(stop))
-    torch.distributed.all_reduce(votes, group=hosts)
-    return bool(votes)
+    torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX, group=hosts)
+    return int(votes)
 
 
 def stop_if_broken(worst_streak: int, limit: int, run: Path) -> None:

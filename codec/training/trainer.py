@@ -29,7 +29,7 @@ from codec.training.gradients import detached, leave_untaught, stand_in
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
-from codec.training.preemption import agreed, caught_sigterm, stop_if_broken
+from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
 from codec.training.streamed import StreamedCrops
@@ -108,6 +108,8 @@ class Trainer:
         )
         # Where losses.normalize_commitment is set: of the latents that the bottleneck first meets.
         self.latent_variance = torch.ones((), device=device)
+        self.unseen = False  # stopped in a hurry: the validation and samples of this step are still to come
+        self.reporter = Reporter(accelerator, config, None, self.plain_codec.codebook_size)
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
@@ -115,8 +117,10 @@ class Trainer:
             logger.info("resumed from %s", checkpoint)
         # Asking the others through the CPU makes no host wait for its device.
         self.hosts = torch.distributed.new_group(backend="gloo") if accelerator.num_processes > 1 else None
-        log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
-        self.reporter = Reporter(accelerator, config, log, self.plain_codec.codebook_size)
+        if accelerator.is_main_process:
+            # The bottleneck is set, at any step, after its checkpoint.
+            to_come = ("switch", "validation") if self.unseen else ("switch",)
+            self.reporter.log = RunLog(self.run, self.next_step, to_come)
 
     # -- the step -------------------------------------------------------------------------------------------------
 
@@ -202,7 +206,9 @@ class Trainer:
     def fit(self, *, stop_at: int | None = None, minutes: float | None = None, report: Report | None = None) -> None:
         """Train up to ``training.steps``, writing logs, samples and checkpoints on the way.
 
-        Ends early, with a checkpoint, at step ``stop_at``, after ``minutes``, or on SIGTERM; ``--resume`` goes on.
+        Ends early, with a checkpoint, at step ``stop_at``, after ``minutes``, on SIGTERM, or where its launcher dies;
+        ``--resume`` goes on. On SIGTERM the checkpoint comes first, since SIGKILL may follow within seconds, and the
+        resumed run makes up for the validation.
 
         Raises:
             CodecError: an unreadable utterance, or ``max_bad_steps`` non-finite steps in a row.
@@ -216,25 +222,27 @@ class Trainer:
         batches = self._batches(self.next_step, stop)
         self.codec.train()
         with disk_errors_explained(self.run), compile_errors_explained(), caught_sigterm() as asked_to_stop:
+            if self.unseen:
+                self._show(self.next_step, last=self.next_step == settings.steps)
+                self.unseen = False
             while self.next_step < stop:
                 if self.next_step == self.warmup_steps:
                     self._begin_quantizing()
                 device = self.accelerator.device
                 self.step([b.to(device, non_blocking=True) for b in islice(batches, settings.accumulate)])
                 step = self.next_step
-                early = agreed(asked_to_stop() or time.monotonic() > deadline, self.hosts)
-                last = early or step == stop
+                wish = Stop.SIGNAL if asked_to_stop() else Stop.TIME if time.monotonic() > deadline else Stop.NO
+                early = agreed(wish, self.hosts)
+                last = bool(early) or step == stop
+                self.unseen = early == Stop.SIGNAL
                 self.elapsed_s = time.monotonic() - started
                 reporter.stepped(step)
                 if step % settings.log_every == 0:
                     facts = {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
                     reporter.log_training(step, self.plain_codec.quantizer, facts)
                     stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
-                if step % settings.validate_every == 0 or last:
-                    self._validate(step)
-                if reporter.log and (step % settings.sample_every == 0 or last):
-                    board = reporter.log.board
-                    self.validation.draw_samples(self.ema.codec, board, step, bypass=step <= self.warmup_steps)
+                if not self.unseen:
+                    self._show(step, last)
                 if step % settings.checkpoint_every == 0 or last:
                     save_checkpoint(self.accelerator, self.run, step, settings)
                 if step % settings.log_every == 0:
@@ -242,6 +250,8 @@ class Trainer:
                 if early:
                     logger.info("stopped early at step %d; --resume goes on", step)
                     break
+            if self.unseen and self.accelerator.is_main_process:
+                save_model(self.ema.codec, self.run / "last", self.next_step)
             reporter.close()
 
     def _batches(self, start: int, stop: int) -> Iterator[Tensor]:
@@ -274,6 +284,14 @@ class Trainer:
             self.ema.copy_part("quantizer", self.plain_codec)
             self.reporter.write(step, "switch", {**facts, "latent_variance": float(variance)})
 
+    def _show(self, step: int, last: bool) -> None:
+        """Validation and samples, where they are due."""
+        settings, log = self.config.training, self.reporter.log
+        if step % settings.validate_every == 0 or last:
+            self._validate(step)
+        if log and (step % settings.sample_every == 0 or last):
+            self.validation.draw_samples(self.ema.codec, log.board, step, bypass=step <= self.warmup_steps)
+
     def _validate(self, step: int) -> None:
         bypass = step <= self.warmup_steps and self.warmup_steps > 0
         values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
@@ -290,8 +308,16 @@ class Trainer:
     # -- state, for Accelerate's checkpoints ------------------------------------------------------------------------
 
     def state_dict(self) -> dict[str, Any]:
-        """What the models, optimisers and random generators do not hold."""
+        """What the models, optimisers and random generators do not hold; every process must call this."""
+        usage = self.reporter.usage
+        usage.join_processes()
+        tokens = usage.occurring()
+        if not self.accelerator.is_main_process:  # which has the others' now
+            usage.reset()
         return {
+            "unseen": self.unseen,
+            "means": self.reporter.means.state_dict(self.accelerator),
+            "tokens": tokens,
             "next_step": self.next_step,
             "warmup_steps": self.warmup_steps,
             "elapsed_s": self.elapsed_s,
@@ -316,3 +342,8 @@ class Trainer:
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
+        self.unseen = state.get("unseen", False)  # not in older checkpoints, as what follows
+        self.reporter.means.load_state_dict(state.get("means", {}), self.accelerator)
+        if self.accelerator.is_main_process and "tokens" in state:
+            codes, times = state["tokens"]
+            self.reporter.usage.update(codes, times.to(device))

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,18 +81,6 @@ def test_losing_the_steps_after_a_checkpoint_changes_nothing(
     assert_same(weights(undisturbed), weights(resumed))
     assert lines(resumed.run) == lines(undisturbed.run)
     assert sorted(path.name for path in (resumed.run / "checkpoints").iterdir()) == ["step_12", "step_6"]
-
-
-def test_sigterm_ends_with_a_checkpoint(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(make_config())
-    trainer.fit(report=lambda step, values: os.kill(os.getpid(), signal.SIGTERM) if step == 4 else None)
-    assert trainer.next_step == 5  # the one under way is finished
-    assert (trainer.run / "checkpoints" / "step_5").is_dir()
-    resumed = make_trainer(trainer.config, resume=True)
-    resumed.fit()
-    undisturbed = make_trainer(make_config("one"))
-    undisturbed.fit()
-    assert_same(weights(undisturbed), weights(resumed))
 
 
 @pytest.mark.parametrize("minutes", [0, 1e-6])
