@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from codec.config import build
 from codec.config.loading import read_yaml
@@ -48,6 +49,17 @@ def test_the_page_has_the_numbers_that_the_code_gives(module: Any) -> None:
     between = text.split(toy_page.MARKS[0])[1].split(toy_page.MARKS[1])[0]
     assert between.strip().startswith(worked.strip())
     assert "W <- [[1, 0], [0, 1]] - 0.5 [[-1.5, -1], [-1.75, -1.75]] = [[1.75, 0.5], [0.875, 1.875]]" in worked
+
+
+def test_the_film_shows_every_step_and_lies_beside_the_page(module: Any, tmp_path: Path) -> None:
+    toy, toy_figures = module("toy"), module("toy_figures")
+    settings = build(toy.ToySettings, read_yaml(toy.CONF), "toy.yaml").model_copy(update={"steps": 3})
+    toy_figures.draw_film(
+        tmp_path / "toy.gif", toy.example(settings), torch.tensor(settings.latents, dtype=torch.float32), toy.TRAINED
+    )
+    with Image.open(tmp_path / "toy.gif") as film, Image.open(FOLDER / "figures" / "toy.gif") as shipped:
+        assert (film.n_frames, shipped.n_frames) == (4, 41)  # the start, and one a step
+        assert film.size == shipped.size
 
 
 @pytest.mark.parametrize("trained", ["C", "W", "both"])
