@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from codec.config import DecoderConfig, EncoderConfig, ModelConfig, SimVQConfig
 from codec.errors import CodecError
 from codec.model import Codec
 from codec.pretrained import load_weights
+from codec.torch_files import read_torch_file
 
 USED_PARTS = ("encoder.", "quantize.", "backbone.", "head.")
 AVERAGED = "model_ema."
@@ -80,26 +79,14 @@ def _write(config: ModelConfig, weights: Mapping[str, Tensor], checkpoint: Path,
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Unpickle a checkpoint of tensors and plain values; nothing in it can run code.
+    """A checkpoint of tensors and plain values; nothing in it can run code.
 
     Raises:
         CodecError: missing, not a checkpoint, truncated, or holding other objects.
     """
     if not path.is_file():
         raise CodecError(f"{path}: no such file; give the checkpoint that the authors published")
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())
-        refused = re.search(r"GLOBAL\s+(\S+)", reason)
-        if refused:
-            what = refused.group(1)
-            raise CodecError(
-                f"{path}: holds more than tensors ({what}); it is not loaded, because that could run code"
-            ) from None
-        raise CodecError(f"{path}: not a PyTorch checkpoint, or damaged; download it again") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise CodecError(f"{path}: not a PyTorch checkpoint, or truncated; download it again") from None
+    loaded = read_torch_file(path, "download it again")
     if not isinstance(loaded, Mapping):
         raise CodecError(f"{path}: holds a {type(loaded).__name__}, expected a checkpoint with 'state_dict'")
     return loaded

@@ -9,7 +9,7 @@ import pytest
 import torch
 from golden_weights import GOLDEN, golden_state, golden_values, golden_weight, relative_error
 
-from codec import Codec, CodecError
+from codec import Codec, CodecError, audio
 from codec.convert import convert_simvq, convert_wavtokenizer, read_checkpoint, rename_simvq
 
 
@@ -95,6 +95,15 @@ def _text(path: Path, state: dict) -> None:
     path.write_text("not a checkpoint")
 
 
+def _sound(path: Path, state: dict) -> None:
+    audio.write(path.with_suffix(".wav"), torch.zeros(2000), 24_000)
+    path.with_suffix(".wav").rename(path)
+
+
+def _no_instructions(path: Path, state: dict) -> None:
+    path.write_bytes(b"\x80\x02.")  # a pickle's beginning and end, without anything between
+
+
 def _empty(path: Path, state: dict) -> None:
     path.write_bytes(b"")
 
@@ -140,6 +149,8 @@ def _code_in_archive(path: Path, state: dict) -> None:
     ("make", "says"),
     [
         (_text, "not a PyTorch checkpoint"),
+        (_sound, "not a PyTorch checkpoint; download it again"),
+        (_no_instructions, "not a PyTorch checkpoint, or truncated; download it again"),
         (_empty, "not a PyTorch checkpoint"),
         (_truncated, "not a PyTorch checkpoint, or truncated; download it again"),
         (_without_state_dict, "no 'state_dict' (found: weights)"),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +14,7 @@ from utmos_pytorch.utmos_torch import UTMOSModel, UTMOSScoreTorch
 
 from codec.errors import CodecError
 from codec.evaluation.metric import Metric, MetricError, Value
+from codec.torch_files import read_torch_file
 
 SHORTEST_S = 0.05  # two frames of the network
 HINT = "run codec fetch utmos, or give --utmos-weights"
@@ -56,7 +55,7 @@ class UTMOS(Metric):
                 self.weights = _check(self._path)
                 self._network = _load(self._path, self._device)
             except CodecError as error:
-                return f"{error}; {HINT}"
+                return str(error)
         return None
 
     @torch.inference_mode()
@@ -74,17 +73,18 @@ def _check(path: Path) -> str:
     Raises:
         CodecError: damaged, or other weights.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError, zipfile.BadZipFile):
-        raise CodecError(f"{path} is damaged or no PyTorch file") from None
+    state = read_torch_file(path, HINT)
     with warnings.catch_warnings(), torch.device("meta"):
         warnings.simplefilter("ignore", FutureWarning)  # the package's weight norm is torch's old one
         expected = {name: value.shape for name, value in UTMOSModel().state_dict().items()}
-    found = {name: value.shape for name, value in state.items()} if isinstance(state, Mapping) else {}
+    found = (
+        {str(name): getattr(value, "shape", "no tensor") for name, value in state.items()}
+        if isinstance(state, Mapping)
+        else {}
+    )
     if found != expected:
         wrong = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
-        raise CodecError(f"{path} holds other weights: {len(wrong)} differ in name or shape ({wrong[0]}, ...)")
+        raise CodecError(f"{path} holds other weights: {len(wrong)} differ in name or shape ({wrong[0]}, ...); {HINT}")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

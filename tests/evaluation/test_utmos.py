@@ -15,6 +15,7 @@ from tiny_networks import save_utmos
 from torch import Tensor
 from utmos_pytorch import UTMOSScoreTorch
 
+from codec import audio
 from codec.cli import main
 from codec.corpora import download
 from codec.evaluation import MetricError, MetricOptions, build_metrics, evaluate, summarize
@@ -70,10 +71,10 @@ def test_scores_are_the_published_formula(weights_file: Path, clips: list[Tensor
     assert metric.unavailable() is None
     network = UTMOSScoreTorch(str(weights_file)).model
     scores = []
-    for audio in (clips[0][:12_000], noisy(clips[0], 0.1)[:12_000], clips[1][:9_001]):
+    for clip in (clips[0][:12_000], noisy(clips[0], 0.1)[:12_000], clips[1][:9_001]):
         with torch.no_grad():
-            frames = network(audio[None, None], torch.tensor([0]), torch.tensor([288]))
-        score = metric.score(torch.zeros(1), audio)["utmos"]
+            frames = network(clip[None, None], torch.tensor([0]), torch.tensor([288]))
+        score = metric.score(torch.zeros(1), clip)["utmos"]
         assert score == pytest.approx(float(frames.mean() * 2 + 3), abs=1e-6)
         scores.append(score)
     assert len(set(scores)) == 3  # the weights are made up, but they listen
@@ -110,13 +111,17 @@ def test_a_host_without_a_checksum_is_not_trusted(
 def test_missing_damaged_and_other_weights_are_named_and_the_run_goes_on(
     weights_file: Path, tmp_path: Path, utterances: list[Utterance]
 ) -> None:
-    cut, other = tmp_path / "cut.pt", tmp_path / "other.pt"
+    cut, other, sound, whole = (tmp_path / name for name in ("cut.pt", "other.pt", "sound.wav", "whole.ckpt"))
+    audio.write(sound, torch.zeros(2000), RATE)
+    torch.save({"state_dict": {}, "epoch": 3, 7: "seven"}, whole)
     cut.write_bytes(weights_file.read_bytes()[:100_000])
     torch.save({"feature_extractors.1.embedding.weight": torch.zeros(3, 128)}, other)
     reasons = {
         None: "no weights; run codec fetch utmos",
-        cut: "cut.pt is damaged",
+        cut: "cut.pt: not a PyTorch checkpoint, or truncated",
         other: "223 differ in name or shape",
+        sound: "sound.wav: not a PyTorch checkpoint; run codec fetch utmos",
+        whole: "227 differ in name or shape",
     }
     for path, reason in reasons.items():
         metrics = build_metrics(["utmos", "mel"], MetricOptions(RATE, utmos_weights=path))
