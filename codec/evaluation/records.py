@@ -218,7 +218,11 @@ def _read_into(records: dict[str, Record], path: Path, tail_may_be_torn: bool = 
         text = path.read_bytes().decode("utf-8", errors="replace")
     except OSError as error:
         raise CodecError(f"{path}: cannot be read ({error.strerror}); check the disk") from None
-    lines = text.splitlines(keepends=True) if not tail_may_be_torn else text[: text.rfind("\n") + 1].splitlines()
+    # Lines end at \n alone: an id may hold U+0085 or U+2028, which JSON does not escape and splitlines() splits at.
+    lines = text.split("\n")
+    tail = lines.pop()
+    if tail and not tail_may_be_torn:
+        lines.append(tail)
     for number, line in enumerate(lines, 1):
         try:
             record = Record(**json.loads(line))

@@ -39,6 +39,16 @@ def test_a_torn_line_is_dropped_and_the_rest_kept(tmp_path: Path) -> None:
     assert list(opened(tmp_path).records()) == ["a"]
 
 
+@pytest.mark.parametrize("separator", ["\u0085", "\u2028", "\u2029", "\r", "\x1c"])
+def test_ids_and_speakers_may_hold_what_only_looks_like_the_end_of_a_line(separator: str, tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    record = Record(f"a{separator}b", f"s{separator}", 1.0, {"stoi": 1.0}, {"pesq_wb": f"no{separator}"})
+    with store.part(0) as part:
+        part.add(record)
+    store.collect()
+    assert opened(tmp_path).records() == {record.id: record}
+
+
 def test_collecting_the_same_part_twice_changes_nothing(tmp_path: Path) -> None:
     store = opened(tmp_path)
     with store.part(0) as part:
