@@ -9,7 +9,7 @@ from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome, evaluate, score_utterance
 from codec.evaluation.summary import summarize
 from codec.evaluation.system_names import SystemOptions, build_system
-from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Reconstruction, System
+from codec.evaluation.systems import GroundTruth, ModelSystem, Reconstruction, System
 
 __all__ = [
     "METRICS",

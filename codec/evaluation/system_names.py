@@ -14,7 +14,8 @@ from codec.errors import CodecError
 from codec.evaluation.neural_peers import DAC, EnCodec, Mimi
 from codec.evaluation.peers import Codec2, Opus, Speex
 from codec.evaluation.protocol import Protocol
-from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling, System
+from codec.evaluation.reconstructed_files import ReconstructedFiles
+from codec.evaluation.systems import GroundTruth, ModelSystem, Resampling, System
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,8 @@ from torch import Tensor
 from codec import audio as audio_io
 from codec.bitstream import Header, write_tokens
 from codec.convert import convert_published
-from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.model import Codec
-
-SUFFIXES = tuple(audio_io.WRITABLE)
 
 
 @dataclass(frozen=True)
@@ -175,32 +172,3 @@ class Resampling:
         """See :meth:`System.reconstruct`."""
         narrow = audio_io.resample_sharply(reference, self.sample_rate, self._through_rate)
         return Reconstruction(audio_io.resample_sharply(narrow, self._through_rate, self.sample_rate)[: len(reference)])
-
-
-class ReconstructedFiles:
-    """A folder of files that some other program made: ``ID.wav``, ``.flac`` or ``.ogg`` for each utterance."""
-
-    rate = None
-
-    def __init__(self, folder: str | Path, sample_rate: int) -> None:
-        """Name the folder; files of another rate are resampled to ``sample_rate``, and mixed down.
-
-        Raises:
-            CodecError: no such folder.
-        """
-        self._folder = Path(folder)
-        if not self._folder.is_dir():
-            raise CodecError(f"{folder}: no such folder; give the one that holds ID.wav for every utterance")
-        self.name = str(folder)
-        self.identity = f"files {self._folder.resolve()}"
-        self.sample_rate = sample_rate
-
-    def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
-        """See :meth:`System.reconstruct`."""
-        names = [f"{utterance.id}{suffix}" for suffix in SUFFIXES]
-        found = [name for name in names if (self._folder / name).is_file()]
-        if not found:
-            raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
-        if len(found) > 1:
-            raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
-        return Reconstruction(audio_io.load(self._folder / found[0], self.sample_rate), from_file=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from codec import audio
 from codec.evaluation import MetricOptions, Protocol, build_metrics, evaluate, summarize
-from codec.evaluation.systems import ReconstructedFiles
+from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.manifest import Utterance
 
 METRICS = ["pesq", "pesq-nb", "stoi", "estoi", "mel", "stft", "si-sdr"]

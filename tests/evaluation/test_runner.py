@@ -16,11 +16,12 @@ from codec import CodecError, audio
 from codec.evaluation import Reconstruction, Value, evaluate, score_utterance, summarize
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
+from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.evaluation.records import Record
 from codec.evaluation.runner import share
 from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.stoi import STOI
-from codec.evaluation.systems import GroundTruth, ReconstructedFiles
+from codec.evaluation.systems import GroundTruth
 from codec.manifest import Utterance
 
 

@@ -11,11 +11,12 @@ from doubles import RATE
 from golden_weights import GOLDEN, golden_state, golden_values, golden_weight, relative_error
 from torch import Tensor
 
-from codec import Codec, CodecError, audio
+from codec import Codec, CodecError
 from codec.bitstream import Header, write_tokens
 from codec.convert import convert_simvq
 from codec.evaluation import SystemOptions, build_system, system_names
-from codec.evaluation.systems import GroundTruth, ModelSystem, ReconstructedFiles, Resampling
+from codec.evaluation.reconstructed_files import ReconstructedFiles
+from codec.evaluation.systems import GroundTruth, ModelSystem, Resampling
 from codec.manifest import Utterance
 
 
@@ -44,23 +45,6 @@ def test_model_folder_that_is_none(tmp_path: Path) -> None:
 
 def test_ground_truth(utterances: list[Utterance], clips: list[Tensor]) -> None:
     assert torch.equal(GroundTruth(RATE).reconstruct(utterances[0], clips[0]).audio, clips[0])
-
-
-def test_reconstructed_files(utterances: list[Utterance], clips: list[Tensor], tmp_path: Path) -> None:
-    audio.write(tmp_path / "u0.flac", clips[0], RATE)
-    audio.write(tmp_path / "u1.wav", audio.resample(clips[1], RATE, 16_000), 16_000)
-    system = ReconstructedFiles(tmp_path, RATE)
-    same = system.reconstruct(utterances[0], clips[0])
-    torch.testing.assert_close(same.audio, clips[0], atol=2e-4, rtol=0)
-    assert same.from_file
-    assert abs(len(system.reconstruct(utterances[1], clips[1]).audio) - len(clips[1])) <= 1
-    with pytest.raises(CodecError, match=r"no file of this id \(.wav, .flac, .ogg\)"):
-        system.reconstruct(utterances[2], clips[2])
-    audio.write(tmp_path / "u0.wav", clips[0], RATE)
-    with pytest.raises(CodecError, match=r"several files of this id \(u0.wav, u0.flac\).*leave the one"):
-        system.reconstruct(utterances[0], clips[0])
-    with pytest.raises(CodecError, match="no such folder"):
-        ReconstructedFiles(tmp_path / "none", RATE)
 
 
 def test_resampling_loses_what_lies_above_half_the_rate(utterances: list[Utterance]) -> None:

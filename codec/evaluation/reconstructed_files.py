@@ -1,0 +1,85 @@
+"""A folder of files that some other program made, as a system."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+
+import torch.distributed
+from torch import Tensor
+
+from codec import audio as audio_io
+from codec.audio.blocks import opened
+from codec.audio.wave_header import warn_if_cut_short
+from codec.errors import CodecError
+from codec.evaluation.systems import Reconstruction
+from codec.manifest import Utterance
+
+logger = logging.getLogger(__name__)
+
+SUFFIXES = tuple(audio_io.WRITABLE)
+ROUNDED = ("PCM_16", "PCM_S8", "PCM_U8")  # subtypes whose samples a 16-bit file holds as they are
+
+
+class ReconstructedFiles:
+    """``ID.wav``, ``.flac`` or ``.ogg`` for each utterance."""
+
+    rate = None
+
+    def __init__(self, folder: str | Path, sample_rate: int) -> None:
+        """Name the folder; files of another rate are resampled to ``sample_rate``, and mixed down.
+
+        Raises:
+            CodecError: no such folder.
+        """
+        self._folder = Path(folder)
+        if not self._folder.is_dir():
+            raise CodecError(f"{folder}: no such folder; give the one that holds ID.wav for every utterance")
+        self.name = str(folder)
+        self.sample_rate = sample_rate
+        self._rates_said: set[int] = set()
+
+    @cached_property
+    def identity(self) -> str:
+        """See :class:`codec.evaluation.systems.System`. By what the files hold: other files of one length and name,
+        copied with their dates, are other reconstructions. As they are when this is first asked for.
+        """
+        digest = hashlib.sha256()
+        files = {path.relative_to(self._folder).as_posix(): path for path in self._folder.rglob("*")}
+        for name in sorted(files):
+            if not name.endswith(SUFFIXES):
+                continue
+            with suppress(OSError), files[name].open("rb") as file:  # what cannot be read fails when it is scored
+                digest.update(name.encode(errors="surrogateescape") + b"\0")
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return f"files {self._folder.resolve()}, contents {digest.hexdigest()[:16]}"
+
+    def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+        """See :meth:`codec.evaluation.systems.System.reconstruct`. Only 16-bit samples of one channel at the system's
+        rate have the rounding in them; all others get it.
+        """
+        names = [f"{utterance.id}{suffix}" for suffix in SUFFIXES]
+        found = [name for name in names if (self._folder / name).is_file()]
+        if not found:
+            raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
+        if len(found) > 1:
+            raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
+        path = self._folder / found[0]
+        channels, rate = audio_io.read(path)
+        warn_if_cut_short(path)
+        with opened(path) as file:
+            rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == self.sample_rate
+        if rate != self.sample_rate:
+            self._say(rate)
+        waveform = audio_io.resample_sharply(audio_io.to_mono(channels), rate, self.sample_rate)
+        return Reconstruction(waveform, from_file=rounded)
+
+    def _say(self, rate: int) -> None:
+        """Once, by the first process: it is the same with all files."""
+        if rate in self._rates_said or (torch.distributed.is_initialized() and torch.distributed.get_rank()):
+            return
+        self._rates_said.add(rate)
+        logger.info("%s: files of %d Hz, resampled to %d Hz", self._folder, rate, self.sample_rate)
