@@ -20,8 +20,9 @@ import datetime
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import torch
 import typer
@@ -54,13 +55,14 @@ from codec.evaluation.report import metric_rows
 from codec.evaluation.runner import check_ids
 from codec.evaluation.speed import write_speed
 from codec.evaluation.system_names import EXAMPLES, GROUND_TRUTH
-from codec.evaluation.test_sets import LIBRITTS_DATA, find_test_sets
+from codec.evaluation.test_sets import LIBRITTS_DATA, find_test_sets, read_test_set
 from codec.evaluation.unavailable import SystemUnavailableError, write_unavailable
 from codec.evaluation.weights import CACHE, UTMOS_FILE
-from codec.manifest import Utterance, read_manifest
+from codec.manifest import Utterance
 
 LONGEST_WAIT = datetime.timedelta(days=1)  # of a process for the others, whose share may hold the slowest file
 
+logger = logging.getLogger(__name__)
 app = typer.Typer(add_completion=False)
 console = Console()
 
@@ -111,7 +113,7 @@ def main(
     spec = _one_of(system, model, files, ground_truth)
     test_sets = _test_sets(manifest, test_set, data, output, limit)
     if save_audio:  # of all sets now, not of the second when the first is scored
-        check_ids([utterance for _, _, utterances in test_sets for utterance in utterances])
+        check_ids([utterance for found in test_sets for utterance in found.utterances])
     # Said once in the report: the rate that everything is read at. Not once for every file.
     logging.getLogger("codec.audio").setLevel(logging.WARNING)
     state = PartialState(cpu=on_cpu(), timeout=LONGEST_WAIT)
@@ -121,8 +123,8 @@ def main(
     under_test, missing = _system(spec, SystemOptions(sample_rate, state.device, protocol))
     if under_test is None:
         if state.is_main_process:  # for codec report, which then says so rather than nothing
-            for folder, _, _ in test_sets:
-                write_unavailable(folder, spec, missing)
+            for found in test_sets:
+                write_unavailable(found.folder, spec, missing)
             console.print(f"{spec}: not available: {missing}", markup=False, highlight=False, soft_wrap=True)
         state.destroy_process_group()
         return
@@ -136,14 +138,17 @@ def main(
         speaker_network,
     )
     built = build_metrics(names, options)
-    for folder, name, utterances in test_sets:
-        own_workers = default_workers(len(utterances), state.num_processes) if workers is None else workers
+    for found in test_sets:
+        if found.left_out and state.is_main_process:
+            more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
+            logger.warning("%s: %s%s; not scored", found.name, found.left_out[0], more)
+        own_workers = default_workers(len(found.utterances), state.num_processes) if workers is None else workers
         with _bar(state) as progress:
             outcome = evaluate(
                 under_test,
-                utterances,
+                found.utterances,
                 built,
-                folder,
+                found.folder,
                 protocol=protocol,
                 state=state,
                 save_audio=save_audio,
@@ -152,7 +157,8 @@ def main(
                 progress=progress,
             )
         if state.is_main_process:
-            _report(folder, summarize(under_test, outcome, name), outcome, state, own_workers)
+            summary = summarize(under_test, outcome, found.name, found.left_out)
+            _report(found.folder, summary, outcome, state, own_workers)
     state.destroy_process_group()
 
 
@@ -196,19 +202,32 @@ def _report(folder: Path, summary: dict[str, Any], outcome: Outcome, state: Part
     console.print(f"{folder / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
 
 
-def _test_sets(
-    manifest: Path | None, names: str | None, data: Path, output: Path, limit: int | None
-) -> list[tuple[Path, str, list[Utterance]]]:
-    """Result folder, name and utterances of each."""
+@dataclass(frozen=True)
+class _TestSet:
+    """What is scored, and where the results go."""
+
+    folder: Path
+    name: str
+    utterances: list[Utterance]
+    left_out: list[str]  # of the manifest, a reason each
+
+    @classmethod
+    def read(cls, folder: Path, manifest: Path, limit: int | None) -> Self:
+        """All of a manifest, or its first ``limit``."""
+        utterances, left_out = read_test_set(manifest)
+        return cls(folder, manifest.stem, utterances[:limit], left_out)
+
+
+def _test_sets(manifest: Path | None, names: str | None, data: Path, output: Path, limit: int | None) -> list[_TestSet]:
     if (manifest is None) == (names is None):
         raise CodecError(
             "what is it scored on? give one of --manifest FILE and --test-set NAME,NAME (prepared splits, see --data)"
         )
     if manifest is not None:
-        return [(output, manifest.stem, read_manifest(manifest)[:limit])]
+        return [_TestSet.read(output, manifest, limit)]
     assert names is not None
-    found = find_test_sets([name.strip() for name in names.split(",") if name.strip()], data)
-    return [(output / name, name, read_manifest(path)[:limit]) for name, path in found.items()]
+    paths = find_test_sets([name.strip() for name in names.split(",") if name.strip()], data)
+    return [_TestSet.read(output / name, path, limit) for name, path in paths.items()]
 
 
 def _one_of(system: str | None, model: str | None, files: Path | None, ground_truth: bool) -> str:

@@ -126,10 +126,12 @@ def _failure_lines(summary: Mapping[str, Any]) -> list[str]:
         for name, result in summary["metrics"].items()
         for reason, count in result["failures"].items()
     ]
-    errors = list(summary["errors"].items())
-    lines += [f"- {id_}: {reason}" for id_, reason in errors[:ERRORS_SHOWN]]
-    if len(errors) > ERRORS_SHOWN:
-        lines.append(f"- and {len(errors) - ERRORS_SHOWN} more without reconstruction, see summary.json")
+    errors = [f"{id_}: {reason}" for id_, reason in summary["errors"].items()]
+    left_out = [f"not scored: {reason}" for reason in summary["left_out"]]
+    for found, what in ((errors, "without reconstruction"), (left_out, "lines of the manifest not scored")):
+        lines += [f"- {line}" for line in found[:ERRORS_SHOWN]]
+        if len(found) > ERRORS_SHOWN:
+            lines.append(f"- and {len(found) - ERRORS_SHOWN} more {what}, see summary.json")
     lines += [f"- {name}: not available: {reason}" for name, reason in summary["not_available"].items()]
     return ["Failures:", "", *lines, ""] if lines else []
 

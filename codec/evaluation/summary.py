@@ -43,8 +43,8 @@ LIBRARIES = (
 OPTIONAL = ("transformers",)
 
 
-def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]:
-    """The content of ``summary.json``."""
+def summarize(system: System, outcome: Outcome, test_set: str, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of ``summary.json``. ``left_out``: what of the manifest was not scored, a reason each."""
     records = [outcome.records[id_] for id_ in sorted(outcome.records)]
     values = {name: value for metric in outcome.metrics for name, value in metric.values.items()}
     return {
@@ -54,6 +54,7 @@ def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]
         "utterances": len(records),
         "speakers": len({record.speaker for record in records}),
         "duration_s": math.fsum(record.duration_s for record in records),
+        "left_out": list(left_out),
         "errors": {record.id: record.error for record in records if record.error is not None},
         "metrics": {name: summarize_value(name, records, value.weight) for name, value in values.items()},
         "definitions": _definitions(outcome.metrics),
@@ -61,7 +62,7 @@ def summarize(system: System, outcome: Outcome, test_set: str) -> dict[str, Any]
         "rate": summarize_rate(system.rate, records) if system.rate else None,
         "per_speaker": _per_speaker(values, records),
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
-        "versions": versions(),
+        "versions": {**versions(), **getattr(system, "versions", {})},  # programs that a system runs are of it alone
     }
 
 

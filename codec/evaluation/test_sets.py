@@ -1,4 +1,4 @@
-"""Test sets by name: the manifests that ``recipes/prepare_libritts.py`` has made of a corpus's splits."""
+"""Test sets: any manifest, or by name those that ``recipes/prepare_libritts.py`` has made of a corpus's splits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codec.errors import CodecError
+from codec.manifest import Utterance, _parse, read_manifest
 
 LIBRITTS_DATA = Path("exp/libritts/data")  # where egs/libritts/run.sh puts them
 
@@ -32,3 +33,30 @@ def find_test_sets(names: Sequence[str], data: Path) -> dict[str, Path]:
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
         raise CodecError(f"unknown test set {name!r}: no {name}.jsonl in {data}; {hint}")
     return {name: data / f"{name}.jsonl" for name in names}
+
+
+def read_test_set(manifest: Path) -> tuple[list[Utterance], list[str]]:
+    """Its utterances, and what is left out: lines with the id of an earlier one, each with its reason.
+
+    Training refuses such a manifest; here, as with everything else that may be wrong with one utterance of a test set,
+    the others are scored and the loss is counted.
+
+    Raises:
+        CodecError: what :func:`codec.manifest.read_manifest` raises for anything else.
+    """
+    try:
+        lines = manifest.read_bytes().decode("utf-8").split("\n")
+    except (OSError, UnicodeDecodeError):
+        lines = []
+    first: dict[str, int] = {}
+    utterances, left_out = [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        utterance = _parse(line, manifest, number)
+        if utterance.id in first:
+            left_out.append(f"line {number}: id {utterance.id!r} stands in line {first[utterance.id]} already")
+        else:
+            first[utterance.id] = number
+            utterances.append(utterance)
+    return utterances or read_manifest(manifest), left_out  # which says what is wrong with one without any

@@ -22,7 +22,7 @@ from codec.evaluation import (
     summarize,
     write_report,
 )
-from codec.evaluation.test_sets import find_test_sets
+from codec.evaluation.test_sets import find_test_sets, read_test_set
 from codec.evaluation.unavailable import read_unavailable
 from codec.manifest import Utterance, read_manifest, write_manifest
 
@@ -172,6 +172,39 @@ def test_a_program_that_is_not_installed_is_a_note_and_no_failure(manifest: Path
     assert "opusenc" not in done.stderr and "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["not_available.json"]
     assert read_unavailable(tmp_path / "out") == ("opus:6", reason)
+
+
+def test_lines_that_repeat_an_id_are_left_out_and_counted(manifest: Path, tmp_path: Path) -> None:
+    lines = manifest.read_text().splitlines()[:2]
+    entries = [
+        {**json.loads(line), "path": str(u.path)} for line, u in zip(lines, read_manifest(manifest), strict=False)
+    ]
+    again = [{**entries[1], "id": "u0"}, {**entries[0], "id": "u1"}]
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text("".join(json.dumps(entry) + "\n" for entry in entries + again))
+    done = _run([], "--ground-truth", "--manifest", twice, "-o", tmp_path / "out", "--metrics", "mel")
+    assert done.returncode == 0, done.stderr
+    assert "warning: twice: line 3: id 'u0' stands in line 1 already, and 1 more; not scored" in done.stderr
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    reasons = ["line 3: id 'u0' stands in line 1 already", "line 4: id 'u1' stands in line 2 already"]
+    assert (summary["utterances"], summary["left_out"], summary["metrics"]["mel_distance"]["n_ok"]) == (2, reasons, 2)
+    assert f"- not scored: {reasons[1]}" in (tmp_path / "out" / "summary.md").read_text()
+    utterances, left_out = read_test_set(twice)
+    assert utterances == read_manifest(manifest)[:2] and left_out == reasons
+
+
+def test_any_other_mistake_in_a_test_set_is_said_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").write_text("\n")
+    (tmp_path / "torn.jsonl").write_text('{"id": "a"')
+    (tmp_path / "bytes.jsonl").write_bytes(b"\xff\xfe")
+    for name, message in (
+        ("none", "the manifest has no utterances"),
+        ("torn", r"torn\.jsonl:1: not a JSON object"),
+        ("bytes", "not a manifest"),
+        ("gone", "cannot read the manifest"),
+    ):
+        with pytest.raises(CodecError, match=message):
+            read_test_set(tmp_path / f"{name}.jsonl")
 
 
 @pytest.mark.parametrize(
