@@ -85,7 +85,7 @@ class Codec2(ProgramSystem):
         return 8000
 
     def version(self) -> str:
-        """See :class:`ProgramSystem`; this one does not say."""
+        """See :class:`ProgramSystem`. This one does not say; the package's version stands in the summary instead."""
         return f"mode {self._mode}"
 
     def encode_command(self, source: Path, coded: Path) -> list[str]:

@@ -76,6 +76,11 @@ class ProgramSystem(ABC):
         """Samples to feed so that ``length`` come back after the delay; the rest are zeros."""
         return length
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Of the package that the encoder is in: not all say their own, as ``identity`` would have it."""
+        return {self.package: package_version(self._encoder)}
+
     def version(self) -> str:
         """First line of what the encoder says of itself."""
         done = subprocess.run([self._encoder, "--version"], capture_output=True, text=True, check=False)
@@ -130,6 +135,19 @@ def find_program(program: str, package: str, needed_by: str) -> str:
             f"(apt-get install {package})"
         )
     return path
+
+
+def package_version(program: str) -> str:
+    """Version of the Debian package that the file ``program`` belongs to; "unknown" where it came another way."""
+    query = shutil.which("dpkg-query")
+    if query is None:
+        return "unknown"
+    owner = subprocess.run([query, "--search", program], capture_output=True, text=True, check=False)
+    package = owner.stdout.partition(": ")[0]
+    if owner.returncode or not package:
+        return "unknown"
+    found = subprocess.run([query, "--show", "-f", "${Version}", package], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
 
 
 def run_program(command: list[str]) -> float:

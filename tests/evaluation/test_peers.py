@@ -13,9 +13,10 @@ from programs import install
 from torch import Tensor
 
 from codec import CodecError, audio
-from codec.evaluation import SystemOptions, build_system, score_utterance
+from codec.evaluation import Outcome, SystemOptions, build_system, score_utterance, summarize
 from codec.evaluation.peers import Codec2, Opus, Speex, ogg_pages
 from codec.evaluation.programs import ProgramSystem
+from codec.evaluation.records import Record
 from codec.evaluation.stoi import STOI
 from codec.manifest import Utterance
 
@@ -94,6 +95,23 @@ def test_a_failing_program_is_counted_with_its_last_line(programs: Path, utteran
     record = score_utterance(Opus(8, RATE), utterances[0], [STOI(RATE)])
     assert record.error == "opusdec failed with exit code 1: no such bit rate"
     assert record.scores == {}
+
+
+def test_the_version_of_a_package_stands_in_the_summary(programs: Path, utterances: list[Utterance]) -> None:
+    install(programs, "c2enc", "c2dec")
+    system = Codec2(3200, RATE)
+    assert system.identity == "codec2:3200, mode 3200"  # as ever: scores of earlier runs are of the same system
+    assert system.versions == {"codec2": "unknown"}
+    query = programs / "dpkg-query"
+    query.write_text(
+        "#!/bin/sh\n"
+        f'[ "$1 $2" = "--search {programs}/c2enc" ] && echo "codec2: $2" && exit\n'
+        '[ "$1 $4" = "--show codec2" ] && printf "1.0.5-1"\n'
+    )
+    query.chmod(0o755)
+    record = Record("u0", "s", 1.0, file_bytes=400)
+    summary = summarize(system, Outcome({"u0": record}, [], {}), "one")
+    assert summary["versions"]["codec2"] == "1.0.5-1" and "torch" in summary["versions"]
 
 
 def test_ogg_pages() -> None:
