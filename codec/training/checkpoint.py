@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -18,11 +19,22 @@ from codec.errors import CodecError
 from codec.files import make_durable, write_text
 from codec.model import Codec
 from codec.pretrained import TRAINING_FILE
+from codec.training.identity import check_same, note
 from codec.training.wholeness import Damage, find_damage, seal
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.yaml"
 # What a resumed run may not change: the state would not fit, or its place in the data would mean another.
-FIXED = ("model", "discriminators", "data.batch_size", "optimizer.name", "training.seed")
+FIXED = (
+    "model",
+    "discriminators",
+    "data.shuffle_shards",
+    "data.shuffle_buffer",
+    "data.batch_size",
+    "optimizer.name",
+    "training.seed",
+)
 # Of a disk that takes no more: full, over quota, over the largest file, broken, read-only.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -147,6 +159,7 @@ def open_run(
     main_process: bool,
     fixed: Sequence[str] = FIXED,
     load: Callable[[Path], Settings] = load_run_config,
+    recordings: Mapping[str, int | str] | None = None,
 ) -> Path | None:
     """Check a run folder before training; returns the checkpoint to load, if any.
 
@@ -157,20 +170,28 @@ def open_run(
         main_process: whether this one writes.
         fixed: settings that a resumed run may not change.
         load: reads the settings of the run that is there.
+        recordings: what they are known by (:mod:`codec.training.identity`); None: ``fixed`` is enough.
 
     Raises:
-        CodecError: a run that would be overwritten, settings that contradict the one to resume, or a damaged
-            checkpoint.
+        CodecError: a run that would be overwritten, settings or recordings that contradict the one to resume, or a
+            damaged checkpoint.
     """
     checkpoints = find_checkpoints(run)
     if checkpoints and not resume:
         raise CodecError(f"{run}: holds a run already (step {checkpoints[-1][0]}); give --resume or another output=")
     if resume and checkpoints:
-        _check_unchanged(load(run / CONFIG), config, fixed)
+        earlier = load(run / CONFIG)
+        _check_unchanged(earlier, config, fixed)
+        if recordings is not None:
+            check_same(run, recordings, earlier.model_dump(), config.model_dump())
         if main_process:  # one reading of it is enough
             _check_whole(checkpoints)
     if main_process:
+        if resume and not checkpoints:
+            logger.warning("%s: no checkpoint to resume from; training starts anew (look at output= if not meant)", run)
         write_text(run / CONFIG, dump_yaml(config))
+        if recordings is not None:
+            note(run, recordings)
     return checkpoints[-1][1] if checkpoints else None
 
 

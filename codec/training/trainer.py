@@ -26,6 +26,7 @@ from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
 from codec.training.gradients import detached, leave_untaught, stand_in
+from codec.training.identity import identify
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
@@ -79,7 +80,8 @@ class Trainer:
         if settings.compile:
             compile_parts(codec, discriminators)
         # From here on something is written.
-        checkpoint = open_run(self.run, config, resume=resume, main_process=accelerator.is_main_process)
+        main_process, recordings = accelerator.is_main_process, identify(self.dataset)
+        checkpoint = open_run(self.run, config, resume=resume, main_process=main_process, recordings=recordings)
         self.mel = MelLoss(config.model.sample_rate, config.losses).to(device)
         self.ema = EMA(codec, settings.ema_decay)
         self.ema.codec.to(device)  # after copying: a copied LSTM has its weights in pieces until it is moved
@@ -113,8 +115,17 @@ class Trainer:
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
+            warmup_steps = self.warmup_steps
             accelerator.load_state(str(checkpoint))
             logger.info("resumed from %s", checkpoint)
+            if warmup_steps != self.warmup_steps:
+                logger.info(
+                    "training.bottleneck_warmup.share=%g of %d steps is %d steps of warm-up; this run keeps its %d",
+                    settings.bottleneck_warmup.share,
+                    settings.steps,
+                    warmup_steps,
+                    self.warmup_steps,
+                )
         # Asking the others through the CPU makes no host wait for its device.
         self.hosts = torch.distributed.new_group(backend="gloo") if accelerator.num_processes > 1 else None
         if accelerator.is_main_process:
