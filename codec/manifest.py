@@ -63,7 +63,7 @@ def walk_manifest(path: str | Path) -> Iterator[Utterance]:
             for number, line in enumerate(file, 1):
                 if not line.strip():
                     continue
-                utterance = _parse(line, path, number)
+                utterance = parse_line(line, path, number)
                 if utterance.id in seen:
                     raise CodecError(
                         f"{path}:{number}: id {utterance.id!r} occurs twice, expected unique ids; remove one line"
@@ -80,7 +80,12 @@ def walk_manifest(path: str | Path) -> Iterator[Utterance]:
         raise CodecError(f"{path}: the manifest has no utterances; prepare the corpus again")
 
 
-def _parse(line: str, path: Path, number: int) -> Utterance:
+def parse_line(line: str, path: Path, number: int) -> Utterance:
+    """An utterance of line ``number`` (from 1) of the manifest at ``path``.
+
+    Raises:
+        CodecError: what :func:`read_manifest` raises of a line.
+    """
     where = f"{path}:{number}"
     try:
         entry = json.loads(line)

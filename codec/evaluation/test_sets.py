@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from codec.errors import CodecError
-from codec.manifest import Utterance, _parse, read_manifest
+from codec.manifest import Utterance, parse_line, read_manifest
 
 LIBRITTS_DATA = Path("exp/libritts/data")  # where egs/libritts/run.sh puts them
 
@@ -53,7 +53,7 @@ def read_test_set(manifest: Path) -> tuple[list[Utterance], list[str]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        utterance = _parse(line, manifest, number)
+        utterance = parse_line(line, manifest, number)
         if utterance.id in first:
             left_out.append(f"line {number}: id {utterance.id!r} stands in line {first[utterance.id]} already")
         else:

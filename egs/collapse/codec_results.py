@@ -67,8 +67,8 @@ def _size(folder: Path) -> int:
 
 
 def _tokens(records: Path) -> torch.Tensor:
-    lines = records.read_text(encoding="utf-8").splitlines()
-    return torch.tensor([token for text in lines for token in json.loads(text)["tokens"] or []])
+    lines = records.read_text(encoding="utf-8").split("\n")
+    return torch.tensor([token for text in filter(None, lines) for token in json.loads(text)["tokens"] or []])
 
 
 def lines(folder: Path) -> list[dict[str, Any]]:

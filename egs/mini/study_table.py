@@ -62,8 +62,8 @@ def collect(row: Row, folder: Path, extra: list[str]) -> Scored | None:
             continue
         seed = run_folder.name.removeprefix("seed_")
         check_unchanged(row, seed, run_folder, extra)
-        lines = (run_folder / "scores" / RECORDS_FILE).read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        lines = (run_folder / "scores" / RECORDS_FILE).read_text(encoding="utf-8").split("\n")  # ids may hold others
+        records = [json.loads(line) for line in lines if line]
         for value, scores in found.scores.items():
             scores[seed] = {record["id"]: record["scores"][value] for record in records if value in record["scores"]}
         found.utterances = max(found.utterances, len(records))
