@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+import codec.training.launcher  # noqa: F401  first, to know who started this
 from codec.cli import run
 from codec.cli.training import Minutes, Overrides, Resume, StopAt, fit_with_progress, log_on_one_process
 

@@ -26,7 +26,7 @@ from codec.lm.scoring import Likelihood, measure_likelihood
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, step_unless
-from codec.training.preemption import agreed, caught_sigterm, stop_if_broken
+from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken
 from codec.training.schedule import rate_factor
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -78,6 +78,7 @@ class LMTrainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             torch.zeros((), dtype=torch.int64, device=accelerator.device) for _ in range(3)
         )
+        self.unseen = False  # stopped in a hurry: the validation of this step is still to come
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
@@ -85,7 +86,8 @@ class LMTrainer:
             logger.info("resumed from %s", checkpoint)
         # Asking the others through the CPU makes no host wait for its device.
         self.hosts = torch.distributed.new_group(backend="gloo") if world > 1 else None
-        self.log = RunLog(self.run, self.next_step) if accelerator.is_main_process else None
+        to_come = ("validation",) if self.unseen else ()
+        self.log = RunLog(self.run, self.next_step, to_come) if accelerator.is_main_process else None
         self.means = Means()
 
     @property
@@ -131,7 +133,8 @@ class LMTrainer:
     def fit(self, *, stop_at: int | None = None, minutes: float | None = None, report: Report | None = None) -> None:
         """Train up to ``training.steps``, writing logs and checkpoints on the way.
 
-        Ends early, with a checkpoint, at step ``stop_at``, after ``minutes``, or on SIGTERM; ``--resume`` goes on.
+        Ends early, with a checkpoint, at step ``stop_at``, after ``minutes``, on SIGTERM, or where its launcher dies;
+        ``--resume`` goes on. On SIGTERM the checkpoint comes first, and the resumed run makes up for the validation.
 
         Raises:
             CodecError: ``max_bad_steps`` non-finite steps in a row, or a disk that takes no more.
@@ -143,11 +146,16 @@ class LMTrainer:
         logged_at, logged_step = time.monotonic(), self.next_step
         self.lm.train()
         with disk_errors_explained(self.run), caught_sigterm() as asked_to_stop:
+            if self.unseen:
+                self._validate(self.next_step)
+                self.unseen = False
             while self.next_step < stop:
                 self.step()
                 step, values = self.next_step, {}
-                early = agreed(asked_to_stop() or time.monotonic() > deadline, self.hosts)
-                last = early or step == stop
+                wish = Stop.SIGNAL if asked_to_stop() else Stop.TIME if time.monotonic() > deadline else Stop.NO
+                early = agreed(wish, self.hosts)
+                last = bool(early) or step == stop
+                self.unseen = early == Stop.SIGNAL and (step % settings.validate_every == 0 or step == settings.steps)
                 self.elapsed_s = time.monotonic() - started
                 if step % settings.log_every == 0:
                     values = self.means.read(self.accelerator)
@@ -157,7 +165,7 @@ class LMTrainer:
                     stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
                 if report:
                     report(step, values)
-                if step % settings.validate_every == 0 or last:
+                if early != Stop.SIGNAL and (step % settings.validate_every == 0 or last):
                     validation = self._validate(step)
                     if report and validation:
                         report(step, validation)
@@ -165,6 +173,8 @@ class LMTrainer:
                     save_checkpoint(self.accelerator, self.run, step, settings)
                 if step % settings.log_every == 0:
                     logged_at, logged_step = time.monotonic(), step
+                if early == Stop.SIGNAL and self.accelerator.is_main_process:
+                    self.plain_lm.save_pretrained(self.run / "last")
                 if early:
                     logger.info("stopped early at step %d; --resume goes on", step)
                     break
@@ -203,6 +213,7 @@ class LMTrainer:
             "next_step": self.next_step,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
+            "unseen": self.unseen,
             "bad": [self.bad_steps, self.bad_streak, self.worst_streak],
         }
 
@@ -212,6 +223,7 @@ class LMTrainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             value.to(self.accelerator.device) for value in state["bad"]
         )
+        self.unseen = state.get("unseen", False)  # not in older checkpoints
 
 
 def build_optimizer(lm: LanguageModel, config: LMOptimizerConfig) -> torch.optim.Optimizer:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,22 @@ def test_a_resumed_run_is_the_undisturbed_one(settings: Make, tied: bool) -> Non
         cut = log_of(resumed, kind)
         for step, entry in log_of(whole, kind).items():
             assert cut[step]["bits_a_token"] == entry["bits_a_token"]
+
+
+def test_sigterm_leaves_a_due_validation_to_the_resumed_run(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL may follow within seconds: the checkpoint must not wait for a validation."""
+    training = {"steps": 6, "log_every": 1, "validate_every": 2, "checkpoint_every": 6}
+    whole = train(settings("whole", training=training))
+    config = settings("cut", training=training)
+    cut = LMTrainer(config, Accelerator(cpu=True))
+    with monkeypatch.context() as patch:
+        patch.setattr(cut, "_validate", lambda step: {} if step < 4 else pytest.fail("validated first"))
+        cut.fit(report=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 3 else None)
+    assert cut.next_step == 4 and (cut.run / "checkpoints" / "step_4").is_dir() and (cut.run / "last").is_dir()
+    resumed = train(config, resume=True)
+    for step in (4, 6):
+        found = [log_of(trainer, "validation")[step]["bits_a_token"] for trainer in (whole, resumed)]
+        assert found[0] == found[1]
 
 
 def test_micro_batches_make_the_gradient_of_one_batch(settings: Make) -> None:
