@@ -82,6 +82,38 @@ def test_the_codecs_gradients_are_the_papers_equations(module: Any, trained: str
         )
 
 
+def test_the_pages_random_draws_follow_from_the_equations(module: Any) -> None:
+    """All draws at once by the paper's equations, against the table of the page, which the codec's own classes made."""
+    toy, toy_page = module("toy"), module("toy_page")
+    settings = build(toy.ToySettings, read_yaml(toy.CONF), "toy.yaml")
+    generator = torch.Generator().manual_seed(settings.seed)
+    starts, points = [], []
+    for _ in range(settings.draws):
+        starts.append(torch.randn(settings.draw_codes, 2, generator=generator) * 0.5**0.5)
+        angle = 2 * torch.pi * torch.rand((), generator=generator)
+        noise = 0.5 * torch.randn(settings.draw_latents, 2, generator=generator)
+        points.append(2 * torch.stack([angle.cos(), angle.sin()]) + noise)
+    z, rate = torch.stack(points), settings.draw_lr * 2 / (2 * settings.draw_latents)
+    found = {}
+    for trained in toy.TRAINED:
+        C, W = torch.stack(starts), torch.eye(2).expand(settings.draws, 2, 2)
+        used = []
+        for _ in range(settings.draw_steps + 1):
+            codes = C @ W.mT
+            d = torch.nn.functional.one_hot(torch.cdist(z, codes).argmin(dim=2), settings.draw_codes).float()
+            used.append((d.sum(dim=1) > 0).sum(dim=1).float().mean())
+            pull = d @ codes - z
+            error, norm = pull.square().sum(dim=2).mean(), W.flatten(1).norm(dim=1).mean()
+            C, W = (
+                C - rate * d.mT @ pull @ W if trained != "W" else C,
+                W - rate * pull.mT @ d @ C if trained != "C" else W,
+            )
+        found[trained] = {"used_at_first": used[0], "used": used[-1], "error": error, "norm": norm}
+    runs, latents = toy.example(settings), torch.tensor(settings.latents, dtype=torch.float32)
+    table = toy_page.page(runs, latents, settings.lr, found).split("### Random draws")[1]
+    assert table.strip() in (FOLDER / "TOY.md").read_text(encoding="utf-8")
+
+
 def test_only_w_moves_codes_that_nobody_chose(module: Any) -> None:
     toy = module("toy")
     runs = toy.example(build(toy.ToySettings, read_yaml(toy.CONF), "toy.yaml"))
