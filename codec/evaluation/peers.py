@@ -125,9 +125,12 @@ class Speex(ProgramSystem):
     package: ClassVar[str] = "speex"
     coded_suffix: ClassVar[str] = ".spx"
 
+    NAME: ClassVar[str] = "speex"
+    BAND: ClassVar[str] = "--wideband"
+    RATE: ClassVar[int] = 16_000
     # By quality, as the manual has them.
     NOMINAL_BPS: ClassVar[tuple[int, ...]] = (3950, 5750, 7750, 9800, 12800, 16800, 20600, 23800, 27800, 34200, 42200)
-    LOOK_AHEAD: ClassVar[int] = 223  # samples at 16 kHz, encoder and decoder together
+    LOOK_AHEAD: ClassVar[int] = 223  # samples at RATE, encoder and decoder together
     HEADER_PAGES: ClassVar[int] = 2
 
     def __init__(self, quality: int, sample_rate: int) -> None:
@@ -137,18 +140,20 @@ class Speex(ProgramSystem):
             CodecError: another quality, or the programs are not installed.
         """
         if not 0 <= quality < len(self.NOMINAL_BPS):
-            raise CodecError(f"speex:{quality}: no such quality; give speex:0 to speex:{len(self.NOMINAL_BPS) - 1}")
+            raise CodecError(
+                f"{self.NAME}:{quality}: no such quality; give {self.NAME}:0 to {self.NAME}:{len(self.NOMINAL_BPS) - 1}"
+            )
         self._quality = quality
-        super().__init__(f"speex:{quality}", sample_rate, self.NOMINAL_BPS[quality])
+        super().__init__(f"{self.NAME}:{quality}", sample_rate, self.NOMINAL_BPS[quality])
 
     @property
     def own_rate(self) -> int:
         """See :class:`ProgramSystem`."""
-        return 16_000
+        return self.RATE
 
     def encode_command(self, source: Path, coded: Path) -> list[str]:
         """See :class:`ProgramSystem`."""
-        return ["--wideband", "--quality", str(self._quality), str(source), str(coded)]
+        return [self.BAND, "--quality", str(self._quality), str(source), str(coded)]
 
     def decode_command(self, coded: Path, decoded: Path) -> list[str]:
         """See :class:`ProgramSystem`."""
@@ -161,6 +166,16 @@ class Speex(ProgramSystem):
     def padded_length(self, length: int) -> int:
         """See :class:`ProgramSystem`."""
         return length + self.LOOK_AHEAD
+
+
+class NarrowSpeex(Speex):
+    """Speex, narrow-band (8 kHz), at a quality from 0 to 10."""
+
+    NAME: ClassVar[str] = "speex-nb"
+    BAND: ClassVar[str] = "--narrowband"
+    RATE: ClassVar[int] = 8_000
+    NOMINAL_BPS: ClassVar[tuple[int, ...]] = (2150, 3950, 5950, 8000, 8000, 11000, 11000, 15000, 15000, 18200, 24600)
+    LOOK_AHEAD: ClassVar[int] = 80
 
 
 def ogg_pages(data: bytes) -> int:

@@ -12,7 +12,7 @@ import torch
 from codec.bundled import bundled_models
 from codec.errors import CodecError
 from codec.evaluation.neural_peers import DAC, EnCodec, Mimi
-from codec.evaluation.peers import Codec2, Opus, Speex
+from codec.evaluation.peers import Codec2, NarrowSpeex, Opus, Speex
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.evaluation.systems import GroundTruth, ModelSystem, Resampling, System
@@ -69,20 +69,22 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
     "opus": lambda text, spec, options: Opus(_kbps(text, spec), options.sample_rate),
     "codec2": lambda text, spec, options: Codec2(_integer(text, spec), options.sample_rate),
     "speex": lambda text, spec, options: Speex(_integer(text, spec), options.sample_rate),
+    "speex-nb": lambda text, spec, options: NarrowSpeex(_integer(text, spec), options.sample_rate),
     "encodec": _encodec,
     "dac": lambda text, spec, options: _residual(DAC, text, spec, options),
     "mimi": lambda text, spec, options: _residual(Mimi, text, spec, options),
 }
 ARGUMENTS = {  # an example of what stands after the colon
-    **{"model": "NAME", "files": "DIR", "resample": "16000", "opus": "6", "codec2": "1300", "speex": "1"},
+    **{"model": "NAME", "files": "DIR", "resample": "16000", "opus": "6", "codec2": "1300"},
+    **{"speex": "1", "speex-nb": "0"},
     **{"encodec": "6", "dac": "9", "mimi": "8"},
 }
 WHOLE = ("dac", "mimi")  # may stand without a colon: with all codebooks
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
     "systems are a model folder or a shipped model, model:NAME, a published SimVQ or WavTokenizer checkpoint, "
-    "ground-truth, files:DIR, resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 (wide-band quality), "
-    "encodec:6 (kbit/s), dac:9 and mimi:8 (codebooks)"
+    "ground-truth, files:DIR, resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 and speex-nb:0 (wide-band "
+    "and narrow-band quality), encodec:6 (kbit/s), dac:9 and mimi:8 (codebooks)"
 )
 
 

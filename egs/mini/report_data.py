@@ -21,7 +21,7 @@ from codec.pages import flac
 from codec.pretrained import find_model, weight_files
 
 OURS = {"shipped": "Shipped model", "trained": "Trained here", "untrained": "Untrained"}
-PEERS = {"codec2": "Codec 2", "opus": "Opus", "speex": "Speex, wide-band"}
+PEERS = {"codec2": "Codec 2", "opus": "Opus", "speex": "Speex, wide-band", "speex-nb": "Speex, narrow-band"}
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def read_peer(folder: Path) -> System:
 def _peer_name(spec: str) -> str:
     head, _, argument = spec.partition(":")
     unit = {"codec2": " bit/s", "opus": " kbit/s", "speex": ""}.get(head, "")
-    quality = "quality " if head == "speex" else ""
+    quality = "quality " if head in ("speex", "speex-nb") else ""
     return f"{PEERS[head]}, {quality}{argument}{unit}" if head in PEERS else spec
 
 

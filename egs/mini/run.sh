@@ -35,7 +35,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."  # settings and manifests name their f
 corpus=egs/mini/corpus
 exp=exp/mini
 shipped=simvq-24khz-0.9kbps
-peers="codec2:1300 codec2:2400 codec2:3200 opus:6 speex:0 speex:1"
+peers="codec2:1300 codec2:2400 codec2:3200 opus:6 speex-nb:0 speex:0 speex:1"
 shown=6 # speakers in the report
 
 # The launcher gives a process one thread of the CPU, unless this says otherwise.

@@ -27,6 +27,6 @@ data=exp/pretrained/data
 python egs/pretrained/test_set.py "$speech" -o "$data/test.jsonl"
 egs/pretrained/prepare.sh "$speech"
 egs/mini/systems.sh --manifest "$data/test.jsonl" -o "$output" --model "" \
-  --systems "ground-truth opus:8 opus:6 speex:1 speex:0 codec2:3200 codec2:2400 codec2:1300 $model"
+  --systems "ground-truth opus:8 opus:6 speex:1 speex:0 speex-nb:0 codec2:3200 codec2:2400 codec2:1300 $model"
 python egs/pretrained/codes_used.py "$data/test.jsonl" "$data/train/train.jsonl" --model "$model" \
   -o "$output/codes_used.json"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from codec import CodecError, audio
 from codec.evaluation import Outcome, SystemOptions, build_system, score_utterance, summarize
-from codec.evaluation.peers import Codec2, Opus, Speex, ogg_pages
+from codec.evaluation.peers import Codec2, NarrowSpeex, Opus, Speex, ogg_pages
 from codec.evaluation.programs import ProgramSystem
 from codec.evaluation.records import Record
 from codec.evaluation.stoi import STOI
@@ -66,6 +66,19 @@ def test_speex_look_ahead_goes_from_single_page_files_alone(
     assert result.file_bytes == (3 if length == 18_000 else 4) * 37
     assert "--wideband --quality 1" in (programs / "speexenc.calls").read_text()
     assert system.rate.bitrate_bps == 5750
+
+
+@pytest.mark.parametrize("length", [18_000, 50_000])
+def test_narrow_band_speex_has_its_own_rate_and_look_ahead(
+    length: int, programs: Path, utterances: list[Utterance], clips: list[Tensor]
+) -> None:
+    install(programs, "speexenc", "speexdec")
+    clip = clips[2].repeat(2)[:length]
+    system = NarrowSpeex(0, RATE)
+    result = system.reconstruct(utterances[2], clip)
+    torch.testing.assert_close(result.audio, expected(clip, 8_000), atol=2e-4, rtol=0)
+    assert "--narrowband --quality 0" in (programs / "speexenc.calls").read_text()
+    assert system.rate.bitrate_bps == 2150 and system.name == "speex-nb:0"
 
 
 def test_opus_is_given_the_references_own_rate(
@@ -123,13 +136,13 @@ def test_ogg_pages() -> None:
 
 @pytest.mark.parametrize(
     ("spec", "late_ms", "least"),
-    [("opus:12", 1, 0.9), ("speex:5", 1, 0.85), ("codec2:3200", None, 0.8)],
+    [("opus:12", 1, 0.9), ("speex:5", 1, 0.85), ("speex-nb:8", 1, 0.85), ("codec2:3200", None, 0.8)],
 )
 def test_the_real_programs(
     spec: str, late_ms: float | None, least: float, utterances: list[Utterance], clips: list[Tensor]
 ) -> None:
     """Aligned to a millisecond where the waveform is kept, and near enough for STOI where only its spectrum is."""
-    kind = {"opus": Opus, "speex": Speex, "codec2": Codec2}[spec.split(":")[0]]
+    kind = {"opus": Opus, "speex": Speex, "speex-nb": NarrowSpeex, "codec2": Codec2}[spec.split(":")[0]]
     if shutil.which(kind.encoder) is None:
         pytest.skip(f"{kind.encoder} is not installed (package {kind.package})")
     system = build_system(spec, SystemOptions(RATE))
