@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,12 @@ import torch
 from codec.errors import CodecError
 
 _BEGINNINGS = (b"PK\x03\x04", b"\x80")  # an archive, or a pickle of protocol 2 or later, as torch wrote it before 1.6
+# What reading stumbles over where the bytes behind that are others: instructions without operands, numbers beyond all
+# sizes, names that are no text.
+_DAMAGE = (
+    *(LookupError, ValueError, TypeError, AttributeError, AssertionError, ArithmeticError),
+    *(EOFError, OSError, RuntimeError, MemoryError, struct.error, zipfile.BadZipFile),
+)
 
 
 def read_torch_file(path: Path, advice: str) -> Any:
@@ -41,5 +48,5 @@ def read_torch_file(path: Path, advice: str) -> Any:
                 f"{path}: holds more than tensors ({refused.group(1)}); it is not loaded, because that could run code"
             ) from None
         raise CodecError(f"{path}: not a PyTorch checkpoint, or damaged; {advice}") from None
-    except Exception:  # bytes taken for a pickle end in whatever the instruction that they look like stumbles over
+    except _DAMAGE:
         raise CodecError(f"{path}: not a PyTorch checkpoint, or truncated; {advice}") from None
