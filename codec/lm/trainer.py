@@ -26,7 +26,7 @@ from codec.lm.scoring import Likelihood, measure_likelihood
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, step_unless
-from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken
+from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
 from codec.training.schedule import rate_factor
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -152,8 +152,7 @@ class LMTrainer:
             while self.next_step < stop:
                 self.step()
                 step, values = self.next_step, {}
-                wish = Stop.SIGNAL if asked_to_stop() else Stop.TIME if time.monotonic() > deadline else Stop.NO
-                early = agreed(wish, self.hosts)
+                early = agreed(wished(asked_to_stop(), deadline), self.hosts)
                 last = bool(early) or step == stop
                 self.unseen = early == Stop.SIGNAL and (step % settings.validate_every == 0 or step == settings.steps)
                 self.elapsed_s = time.monotonic() - started

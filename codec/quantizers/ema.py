@@ -52,21 +52,16 @@ class MovingAverages(TableQuantizer[Settings]):
 
     @torch.no_grad()
     def _move(self, rows: Tensor, tokens: Tensor) -> None:
-        counts = torch.zeros_like(self.counts).index_add_(0, tokens, rows.new_ones(len(rows)))
-        sums = torch.zeros_like(self.sums).index_add_(0, tokens, rows)
-        sum_over_processes(counts)
-        sum_over_processes(sums)
-        weight = self.weight_of_one(counts)
-        counts, sums = counts * weight, sums * weight
+        counts, sums = self.weighed(*step_statistics(rows, tokens, len(self.counts)))
         counts, sums = torch.lerp(counts, self.counts, self.decay), torch.lerp(sums, self.sums, self.decay)
         moved = self.codes_from(counts, sums, rows)
         finite = sums.isfinite().all()
         for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
 
-    def weight_of_one(self, counts: Tensor) -> Tensor:
-        """What a latent adds to n, given how many of all processes chose each code in this step, (K,) -> ()."""
-        return counts.new_ones(())
+    def weighed(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """What this step's counts (K,) and sums (K, D) add to n and s: themselves, where a latent counts one."""
+        return counts, sums
 
     @abstractmethod
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
@@ -112,9 +107,9 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
         super().__init__(dim, config, config.decay, start=config.restart_below)
         self.restart_below = config.restart_below
 
-    def weight_of_one(self, counts: Tensor) -> Tensor:
-        """K / N."""
-        return even_use(counts)
+    def weighed(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+        """A latent counts K / N."""
+        return in_even_use(counts, sums)
 
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
         """Averages, or latents where there is too little to average; changes ``counts`` and ``sums`` there."""
@@ -124,9 +119,17 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
         return sums / counts.clamp(min=EPSILON).unsqueeze(1)
 
 
-def even_use(counts: Tensor) -> Tensor:
-    """K / N for the counts of one step (K,), which add up to N: what makes their mean 1."""
-    return len(counts) / counts.sum().clamp(min=1)
+def step_statistics(rows: Tensor, chosen: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """How many latents (N, D) of all processes chose (N,) each of ``size`` codes, (K,), and their sums, (K, D)."""
+    counts = rows.new_zeros(size).index_add_(0, chosen, rows.new_ones(len(rows)))
+    sums = rows.new_zeros(size, rows.shape[1]).index_add_(0, chosen, rows)
+    return sum_over_processes(counts), sum_over_processes(sums)
+
+
+def in_even_use(counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
+    """Statistics of a step in units of even use, N / K: counts (K,), which add up to N, then have the mean 1."""
+    weight = len(counts) / counts.sum().clamp(min=1)
+    return counts * weight, sums * weight
 
 
 def restarted(counts: Tensor, sums: Tensor, rows: Tensor, below: float) -> tuple[Tensor, Tensor]:

@@ -54,14 +54,14 @@ class HuhVQ(Quantizer[HuhConfig]):
         codes = self.codebook[tokens]
         if not self.config.affine_groups:
             return codes
+        slope, shift = self._affine(tokens)
+        return slope * codes + shift
+
+    def _affine(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        """s and m of the codes' groups, (N,) -> (N, D) each."""
         group = tokens // (self.codebook_size // self.config.affine_groups)
         rate = self.config.affine_lr
-        return self._slope(tokens) * codes + rate * self.shift[group]
-
-    def _slope(self, tokens: Tensor) -> Tensor:
-        """s of the codes' groups, (N,) -> (N, D)."""
-        group = tokens // (self.codebook_size // self.config.affine_groups)
-        return 1 + self.config.affine_lr * self.scale[group]
+        return 1 + rate * self.scale[group], rate * self.shift[group]
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
@@ -81,7 +81,7 @@ class HuhVQ(Quantizer[HuhConfig]):
         tokens = self.search_rows(rows)
         error = self.look_up(tokens) - rows
         if self.config.affine_groups:
-            error = error * self._slope(tokens)
+            error = error * self._affine(tokens)[0]
         pull = torch.zeros_like(self.codebook).index_add_(0, tokens, error)
         gradient = sum_over_processes(pull) * (2 / (rows.numel() * process_count()))
         velocity = MOMENTUM * self.velocity + gradient

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from codec.config import ResidualConfig, ResidualSimVQConfig, SimVQConfig
 from codec.quantizers.base import Coded, Quantizer, join_digits, split_digits, straight_through
 from codec.quantizers.codebook import finite_latents, nearest_rows, starting_codes
-from codec.quantizers.ema import EPSILON, even_use, restarted
-from codec.quantizers.processes import gather_rows, sum_over_processes
+from codec.quantizers.ema import EPSILON, in_even_use, restarted, step_statistics
+from codec.quantizers.processes import gather_rows
 from codec.quantizers.simvq import SimVQ
 
 
@@ -65,13 +65,9 @@ class ResidualVQ(Quantizer[ResidualConfig]):
 
     @torch.no_grad()
     def _move(self, rows: Tensor, chosen: Tensor) -> None:
-        counts = torch.zeros_like(self.counts).index_add_(0, chosen, rows.new_ones(len(rows)))
-        sums = torch.zeros_like(self.sums).index_add_(0, chosen, rows)
+        counts, sums = in_even_use(*step_statistics(rows, chosen, len(self.counts)))
         decay = self.config.decay
-        sum_over_processes(counts)
-        sum_over_processes(sums)
-        weight = even_use(counts)
-        counts, sums = torch.lerp(counts * weight, self.counts, decay), torch.lerp(sums * weight, self.sums, decay)
+        counts, sums = torch.lerp(counts, self.counts, decay), torch.lerp(sums, self.sums, decay)
         rows = gather_rows(rows)
         finite = rows.isfinite().all()
         counts, sums = restarted(counts, sums, rows, self.config.restart_below)

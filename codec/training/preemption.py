@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -21,6 +22,11 @@ class Stop(IntEnum):
     NO = 0
     TIME = 1  # the limit the user gave: the run ends as it would at its last step
     SIGNAL = 2  # from who may send SIGKILL seconds later: the checkpoint comes first
+
+
+def wished(signalled: bool, deadline: float) -> Stop:
+    """What this process wants, at a deadline on the monotonic clock."""
+    return Stop.SIGNAL if signalled else Stop.TIME if time.monotonic() > deadline else Stop.NO
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from codec.training.identity import identify
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
-from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken
+from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
 from codec.training.streamed import StreamedCrops
@@ -242,8 +242,7 @@ class Trainer:
                 device = self.accelerator.device
                 self.step([b.to(device, non_blocking=True) for b in islice(batches, settings.accumulate)])
                 step = self.next_step
-                wish = Stop.SIGNAL if asked_to_stop() else Stop.TIME if time.monotonic() > deadline else Stop.NO
-                early = agreed(wish, self.hosts)
+                early = agreed(wished(asked_to_stop(), deadline), self.hosts)
                 last = bool(early) or step == stop
                 self.unseen = early == Stop.SIGNAL
                 self.elapsed_s = time.monotonic() - started
