@@ -58,6 +58,7 @@ def find(name: str | Path, fetch_as: str) -> Path:
     """The folder of a network: ``name`` itself, or its snapshot in the hub's cache.
 
     Raises:
+        CodecError: what can only be a folder is none: a mistake, not a network that is still to be fetched.
         SystemUnavailableError: neither is there; names the command that fetches it.
     """
     folder = Path(name)
@@ -67,9 +68,7 @@ def find(name: str | Path, fetch_as: str) -> Path:
         # By one file that every network has: who has fetched it otherwise need not have all that a repository holds.
         settings = try_to_load_from_cache(str(name), "config.json")
     except HFValidationError:
-        raise SystemUnavailableError(
-            f"{name}: no such folder; give one, or a repository of the hub (owner/name)"
-        ) from None
+        raise CodecError(f"{name}: no such folder; give one, or a repository of the hub (owner/name)") from None
     if not isinstance(settings, str):
         which = "" if str(name) == REPOSITORIES[fetch_as] else f" --repository {name}"
         raise SystemUnavailableError(f"{name} is not on this machine; run codec fetch {fetch_as}{which}")

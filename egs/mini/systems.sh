@@ -21,6 +21,7 @@ model=exp/mini/tiny/best
 score=yes
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --manifest) manifest=${2:?a manifest}; shift 2 ;;
     -o | --output) output=${2:?a folder}; shift 2 ;;
     --systems) systems=${2?names}; shift 2 ;;

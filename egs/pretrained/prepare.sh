@@ -6,6 +6,9 @@
 # The speakers of dev must not be in the others. Training on another machine: copy the speech into exp/pretrained/speech
 # first and name that, so that the manifests' relative paths hold there too.
 set -euo pipefail
+case ${1-} in
+  -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
+esac
 (($# == 1)) || { echo "error: expected one folder of speech; usage: egs/pretrained/prepare.sh FOLDER" >&2; exit 2; }
 speech=$(realpath -m -- "$1")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."

@@ -13,6 +13,7 @@ output=exp/pretrained/table
 speech=
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --model) model=${2:?a model}; shift 2 ;;
     -o | --output) output=${2:?a folder}; shift 2 ;;
     -*) echo "error: unknown option $1; known are --model and -o" >&2; exit 2 ;;

@@ -14,6 +14,7 @@ recording=
 options=()
 while (($#)); do
   case $1 in
+    -h | --help) sed -n -e '/^set /q' -e '2,$s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; exit ;;
     --keep) keep=yes; shift ;;
     --find-links) options+=(--no-index --find-links "$(realpath -- "${2:?a folder of wheels}")"); shift 2 ;;
     -*) echo "error: unknown option $1; known are --keep and --find-links FOLDER" >&2; exit 2 ;;

@@ -145,6 +145,12 @@ def test_missing_weights_are_named(spec: str, reason: str, tmp_path: Path, monke
         build_system(spec, OPTIONS)
 
 
+def test_a_folder_that_is_none_is_a_mistake_not_a_gap_in_the_table(tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match=re.escape(f"{tmp_path}/gone: no such folder")) as caught:
+        build_system(f"dac:2@{tmp_path}/gone", OPTIONS)
+    assert not isinstance(caught.value, SystemUnavailableError)
+
+
 def test_weights_that_are_not_all_there_are_not_filled_up(mimi: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((mimi / name).read_bytes())

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from codec.drawing import INK
+from codec.evaluation.bottlenecks.panels import ACCENT, as_png, small_panels
 from codec.quantizers import Quantizer
 
 POINTS = 4096  # codes of a map: all used ones first, then others at random
 DIGITS = 4  # significant, of a coordinate in a file
-COLUMNS = 5
-USED, UNUSED = "#d1495b", "#9aa0ac"
+UNUSED = "#9aa0ac"
 
 
 @dataclass(frozen=True)
@@ -86,24 +82,14 @@ def draw_maps(maps: Sequence[tuple[str, CodeMap]]) -> bytes:
     Args:
         maps: name and map, each drawn to its own scale.
     """
-    rows = math.ceil(len(maps) / COLUMNS)
-    columns = min(len(maps), COLUMNS)
-    figure = Figure(figsize=(2.2 * columns, 2.4 * rows), dpi=110, layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for panel, (name, each) in zip(panels, maps, strict=False):
+    figure, panels = small_panels(len(maps), height=2.4)
+    for panel, (name, each) in zip(panels, maps, strict=True):
         unused = each.uses == 0
-        panel.scatter(*each.points[unused].T, s=1, color=UNUSED, linewidths=0)
+        panel.scatter(each.points[unused, 0], each.points[unused, 1], s=1, color=UNUSED, linewidths=0)
         area = 1.5 + 60 * each.uses[~unused] / max(1, each.uses.sum())
-        panel.scatter(*each.points[~unused].T, s=area, color=USED, linewidths=0, alpha=0.8)
+        panel.scatter(each.points[~unused, 0], each.points[~unused, 1], s=area, color=ACCENT, linewidths=0, alpha=0.8)
         used = int((~unused).sum())
         panel.set_title(f"{name}: {used:,} used\n{each.share:.0%} of the variance", fontsize=7, color=INK)
-    for panel in panels:
         panel.set_xticks([])
         panel.set_yticks([])
-        panel.spines[:].set_color(INK)
-    for panel in panels[len(maps) :]:
-        panel.set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", transparent=True, metadata={"Software": None})
-    return data.getvalue()
+    return as_png(figure)
