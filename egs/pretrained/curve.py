@@ -4,10 +4,11 @@
         --manifest exp/pretrained/data/dev/train.jsonl -o exp/pretrained/curve --at 50 --at 300
     python egs/pretrained/curve.py --run exp/pretrained/RUN -o exp/pretrained/curve    # from the run's log alone
 
-Scores model folders of one run (copies of its ``last/``, which has the weights' moving average and says its step) on
-recordings for choosing, fits score = a - b * hours^-c with an end a that the score can have, and writes ``curve.md``
-and ``curve.html``. Without model folders, the log-mel loss on the validation crops is taken from ``metrics.jsonl``.
-Hours are of audio heard, with repetitions.
+Scores model folders of one run, or of one and those that went on from it (copies of its ``last/`` in ``milestones/``,
+which have the weights' moving average and say their step), on recordings for choosing, fits score = a - b * hours^-c
+with an end a that the score can have, and writes ``curve.md`` and ``curve.html``. Without model folders, the log-mel
+loss on the validation crops is taken from ``metrics.jsonl``. Hours are of audio heard, with repetitions, those of the
+model that a run started from (``init_from``) included.
 
 A learning rate that falls to the end of the run makes its last points better than a power law of the first ones: the
 fit tells of this run with its schedule. What a longer one would reach is beyond it, and is given as no more than that,
@@ -35,6 +36,7 @@ from codec.files import read_json, write_text
 from codec.manifest import read_manifest
 from codec.pages import document
 from codec.pretrained import TRAINING_FILE
+from codec.sharing import RUN_FILE
 
 EXPONENTS = np.linspace(0.02, 3.0, 299)
 LEAST_POINTS = 4  # one more than the fit has parameters
@@ -108,19 +110,22 @@ def fit_power_law(points: Sequence[tuple[float, float]], end: float | None = Non
 
 @app.command()
 def main(
-    run_folder: Annotated[Path, typer.Option("--run", help="Its settings say how much audio a step is.")],
+    run_folder: Annotated[
+        Path,
+        typer.Option("--run", help="Says how much audio a step is, of its models and of those outside runs."),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write.")],
-    models: Annotated[list[Path] | None, typer.Argument(metavar="DIR...", help="Model folders of the run.")] = None,
+    models: Annotated[list[Path] | None, typer.Argument(metavar="DIR...", help="Model folders.")] = None,
     manifest: Annotated[Path | None, typer.Option(help="Recordings for choosing, to score the models on.")] = None,
     metrics: Annotated[str, typer.Option(help="Comma-separated.")] = "pesq,stoi,mel",
     at: Annotated[list[float] | None, typer.Option(help="Hours to say the fit's value at; again for more.")] = None,
 ) -> None:
     """Write the curve of score over hours of audio, with its fit."""
-    config = load_run_config(run_folder / "config.yaml")
+    config = load_run_config(run_folder / RUN_FILE)
     if models:
         if manifest is None:
             raise CodecError("models are scored on recordings; give --manifest FILE")
-        curves = _of_models(models, config, manifest, metrics.split(","), output)
+        curves = _of_models(models, run_folder, manifest, metrics.split(","), output)
     else:
         curves = _of_log(run_folder / "metrics.jsonl", config)
     wanted = at or [2 * max(hours for hours, _ in curves[0].points)]
@@ -130,27 +135,46 @@ def main(
 
 
 def _hours(step: int, config: RunConfig) -> float:
-    return step * config.data.batch_size * config.data.crop_s / 3600
+    """After so many steps of a run, and what the model had heard that it started from."""
+    own = step * config.data.batch_size * config.data.crop_s / 3600
+    start = Path(config.init_from) if config.init_from is not None else None
+    if start is None or not start.is_dir():  # of a model by name, nobody knows
+        return own
+    before = _run_of(start)
+    return own + (_hours(_step(start), load_run_config(before / RUN_FILE)) if before is not None else 0.0)
+
+
+def _run_of(model: Path) -> Path | None:
+    """The run folder that a model (``best``, ``last``, ``milestones/NAME``) lies in."""
+    folders = model.resolve().parents[:2]
+    return next((folder for folder in folders if (folder / RUN_FILE).is_file()), None)
+
+
+def _step(model: Path) -> int:
+    step = read_json(model / TRAINING_FILE, "give folders that a run wrote").get("step")
+    if type(step) is not int:
+        raise CodecError(f"{model / TRAINING_FILE}: no step in it; give folders that a run wrote")
+    return step
 
 
 def _of_models(
-    folders: Sequence[Path], config: RunConfig, manifest: Path, metrics: Sequence[str], output: Path
+    folders: Sequence[Path], run_folder: Path, manifest: Path, metrics: Sequence[str], output: Path
 ) -> list[Scores]:
     utterances = read_manifest(manifest)
     found: dict[str, list[tuple[float, float]]] = {}
     for folder in folders:
-        facts = read_json(folder / TRAINING_FILE, "give folders that a run wrote")
-        if type(facts.get("step")) is not int:
-            raise CodecError(f"{folder / TRAINING_FILE}: no step in it; give folders that a run wrote")
+        own_run, step = _run_of(folder) or run_folder, _step(folder)
+        hours = _hours(step, load_run_config(own_run / RUN_FILE))
         system = ModelSystem(folder, "cpu")
         built = build_metrics(list(metrics), MetricOptions(system.sample_rate))
-        place = output / f"step_{facts['step']}"
+        of_run = "" if own_run.resolve() == run_folder.resolve() else f"{own_run.name}_"
+        place = output / f"{of_run}step_{step}"
         summary = summarize(system, evaluate(system, utterances, built, place), manifest.stem)
         write_report(place, summary)
         for name, value in summary["metrics"].items():
             if value["mean"] is not None:
                 label = summary["definitions"][name]["label"]
-                found.setdefault(label, []).append((_hours(facts["step"], config), value["mean"]))
+                found.setdefault(label, []).append((hours, value["mean"]))
     return [Scores(name, sorted(points)) for name, points in found.items()]
 
 

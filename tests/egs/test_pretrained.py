@@ -80,6 +80,30 @@ def test_models_of_a_run_are_scored_and_fitted(
     assert "<polyline" in (output / "curve.html").read_text()
 
 
+def test_what_a_second_stage_heard_counts_from_the_first(
+    tiny_run: Path, tiny_codec: Codec, manifest: Path, tmp_path: Path
+) -> None:
+    def model(folder: Path, step: int) -> Path:
+        tiny_codec.save_pretrained(folder)
+        (folder / "training.json").write_text(json.dumps({"step": step}))
+        return folder
+
+    first = model(tiny_run / "milestones" / "step_900", 900)
+    second = tmp_path / "second"
+    start = model(tiny_run / "best", 1800)
+    settings = (tiny_run / "config.yaml").read_text().replace("init_from: null", f"init_from: {start}")
+    assert str(start) in settings
+    second.mkdir()
+    (second / "config.yaml").write_text(settings)
+    last = model(second / "last", 450)
+    output = tmp_path / "out"
+    options = ["--run", tiny_run, "--manifest", manifest, "--metrics", "mel", "-o", output]
+    assert call("curve", *options, first, last) == 0
+    hours = [line.split("|")[1].strip() for line in (output / "curve.md").read_text().splitlines()[2:4]]
+    assert hours == ["2.00", "5.00"]  # 450 steps are one hour
+    assert (output / "second_step_450" / "summary.json").is_file()
+
+
 def test_the_table_says_how_far_fits_agree() -> None:
     curve = importlib.import_module("curve")
     points = [(1.0, 1.2), (2.0, 1.33), (4.0, 1.44), (8.0, 1.5)]
