@@ -34,7 +34,8 @@ from codec.cli import run
 from codec.config import SimVQConfig
 from codec.devices import pick_device
 from codec.files import write_text
-from codec.quantizers.search import CodeSearch, LinearCodes, full_float32, fused, half_squared_norms, nearest_codes
+from codec.precision import full_float32
+from codec.quantizers.search import CodeSearch, LinearCodes, fused, half_squared_norms, nearest_codes
 from codec.quantizers.search.fused import Tiles
 from codec.quantizers.simvq import SimVQ
 

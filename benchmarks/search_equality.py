@@ -26,7 +26,8 @@ from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import write_text
 from codec.folders import recordings_below
-from codec.quantizers.search import full_float32, half_squared_norms, nearest_codes
+from codec.precision import full_float32
+from codec.quantizers.search import half_squared_norms, nearest_codes
 from codec.quantizers.search.plain import CodeChunk
 from codec.quantizers.simvq import SimVQ
 

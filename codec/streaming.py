@@ -89,7 +89,8 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
     if not position:
         raise CodecError("the audio has no samples; give at least one")
     with torch.inference_mode():
-        latent = codec.encoder.step(torch.zeros(1, 1, 0, device=codec.device), state, last=True)
+        end = torch.zeros(1, 1, 0, device=codec.device)
+        latent = codec.inference.step(codec.encoder, end, state, last=True)
         tokens = codec.quantizer.encode(latent)[0]
     if len(tokens):
         yield tokens

@@ -20,6 +20,7 @@ from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
 from codec.modules.seanet import EncoderState, SEANetEncoder
 from codec.modules.vocos import VocosBackbone
+from codec.precision import full_float32
 
 DecoderDtype = Literal["float32", "bfloat16"]
 
@@ -31,7 +32,7 @@ class Inference:
 
     That is on CPUs, for signals of equal lengths, in eval mode and without gradient; in ``bfloat16`` the decoder is
     prepared on every device, and a batch of different lengths is decoded in groups of one length each. Everything else
-    goes through the modules. Tokens never depend on ``dtype``.
+    goes through the modules. Tokens never depend on ``dtype``, nor on what the process allows for speed (TF32).
 
     Args:
         dtype: of the decoder's matrix products; the encoder and the search stay in float32.
@@ -52,6 +53,7 @@ class Inference:
         self._decoder: tuple[WeightsSeen, PreparedDecoder] | None = None
         self._backbone: tuple[VocosBackbone, Any] | None = None  # and its compiled form
 
+    @full_float32()
     def latents(self, encoder: SEANetEncoder, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
         """``encoder(audio, lengths)``: (B, 1, T) -> (B, D, F)."""
         prepared = self._prepared(encoder, audio) if lengths is None else None
@@ -59,6 +61,7 @@ class Inference:
             return encoder(audio, lengths)
         return prepared(audio)
 
+    @full_float32()
     def step(self, encoder: SEANetEncoder, audio: Tensor, state: EncoderState, *, last: bool = False) -> Tensor:
         """``encoder.step(audio, state, last=last)``: (B, 1, n) -> (B, D, m).
 

@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.config import SimVQConfig
+from codec.precision import full_float32
 from codec.quantizers.base import Coded, Quantizer, straight_through
 from codec.quantizers.codebook import KMEANS_ITERATIONS, covariance_root, finite_latents, vq_loss
 from codec.quantizers.kept import Kept
 from codec.quantizers.kmeans import kmeans
-from codec.quantizers.search import CodeSearch, LinearCodes, full_float32
+from codec.quantizers.search import CodeSearch, LinearCodes
 from codec.quantizers.stablevq import RegionLoss, dynamic_gradient
 
 

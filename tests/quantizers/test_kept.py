@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from codec.quantizers.kept import Kept
-from codec.quantizers.search import full_float32
 
 WAIT_S = 20.0  # none of these waits ends by the clock unless something is broken
 
@@ -71,29 +70,3 @@ def test_copies_and_pickles_keep_nothing() -> None:
     for twin in (copy.deepcopy(kept), copy.copy(kept), pickle.loads(pickle.dumps(kept))):
         assert twin.get([weight], [], lambda: "own") == "own"
     assert kept.get([weight], [], lambda: "new") == "old"
-
-
-def test_full_float32_ends_with_the_last_of_overlapping_threads() -> None:
-    """The first to enter leaves first: what the second found on entry is not what the caller had set."""
-    before = torch.get_float32_matmul_precision()
-    inside, first_has_left = threading.Event(), threading.Event()
-    seen = []
-
-    def second() -> None:
-        with full_float32():
-            inside.set()
-            first_has_left.wait(WAIT_S)
-            seen.append(torch.get_float32_matmul_precision())
-
-    try:
-        torch.set_float32_matmul_precision("medium")
-        thread = threading.Thread(target=second)
-        with full_float32():
-            thread.start()
-            assert inside.wait(WAIT_S)
-        first_has_left.set()
-        thread.join(WAIT_S)
-        assert seen == ["highest"]
-        assert torch.get_float32_matmul_precision() == "medium"
-    finally:
-        torch.set_float32_matmul_precision(before)

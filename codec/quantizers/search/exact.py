@@ -17,8 +17,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.precision import full_float32
 from codec.quantizers.search.codes import CHUNK, LinearCodes
-from codec.quantizers.search.plain import QUERY_CHUNK, full_float32
+from codec.quantizers.search.plain import QUERY_CHUNK
 from codec.quantizers.search.product import packed, product
 from codec.quantizers.search.screen import BLOCK, HALF_ULP, PARTS, Screen, ScreenChunk, parts
 

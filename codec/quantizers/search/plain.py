@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
+
+from codec.precision import full_float32
 
 QUERY_CHUNK = 2048  # queries whose scores against one chunk of codes are held at once
 
@@ -18,62 +17,6 @@ CodeChunk = tuple[Tensor, Tensor]  # codes (k, D) and half their squared norms (
 def half_squared_norms(codes: Tensor) -> Tensor:
     """(K, D) -> |c|^2 / 2, (K,)."""
     return codes.square().sum(dim=1) / 2
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Matrix products in full float32, also where the caller allows TF32 or bfloat16 for those of the network.
-
-    The switches are those of the whole process: of several threads in here, the first turns them and the last one to
-    leave turns them back.
-    """
-    _FULL.enter()
-    try:
-        yield
-    finally:
-        _FULL.leave()
-
-
-class _Switches:
-    """The process' switches for matrix products, with those who want them in full float32 counted."""
-
-    def __init__(self) -> None:
-        self._lock, self._users = threading.Lock(), 0
-
-    def enter(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._before = _turn_to_full()
-            self._users += 1
-
-    def leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                _turn_back(*self._before)
-
-
-_FULL = _Switches()
-
-
-def _matmul_switches() -> tuple[Any, ...]:
-    return torch.backends.cuda.matmul, torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-
-
-def _turn_to_full() -> tuple[str, list[str]]:
-    before = [switch.fp32_precision for switch in _matmul_switches()]
-    try:
-        overall = torch.get_float32_matmul_precision()
-    except RuntimeError:  # torch does not answer where only the switches were turned
-        overall = "highest"
-    torch.set_float32_matmul_precision("highest")
-    return overall, before
-
-
-def _turn_back(overall: str, before: list[str]) -> None:
-    torch.set_float32_matmul_precision(overall)
-    for switch, precision in zip(_matmul_switches(), before, strict=True):
-        switch.fp32_precision = precision
 
 
 def nearest_codes(queries: Tensor, chunks: Iterable[CodeChunk]) -> Tensor:

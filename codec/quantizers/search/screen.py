@@ -21,8 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codec.precision import full_float32
 from codec.quantizers.search.codes import CHUNK, LinearCodes
-from codec.quantizers.search.plain import full_float32
 
 BLOCK = 64  # codes of which only the least score is looked at first
 PARTS = 3  # numbers of low precision that stand for one of float32

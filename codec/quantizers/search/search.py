@@ -7,11 +7,12 @@ from collections.abc import Collection, Iterator
 import torch
 from torch import Tensor
 
+from codec.precision import full_float32
 from codec.quantizers.kept import Kept
 from codec.quantizers.search import fused
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 from codec.quantizers.search.exact import nearest_linear_codes
-from codec.quantizers.search.plain import CodeChunk, full_float32, half_squared_norms, nearest_codes
+from codec.quantizers.search.plain import CodeChunk, half_squared_norms, nearest_codes
 from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
 
 
