@@ -1,47 +1,117 @@
 #!/usr/bin/env bash
-# Everything that waits for a GPU, the most valuable first. Each step has a time limit and goes on where it stopped:
-# what has a result already is not measured again (remove the file to do so).
+# Everything that waits for a GPU. Each step has a time limit and goes on where it stopped: what has a result already is
+# not measured again (remove the file to do so).
 #
-#   benchmarks/gpu.sh                 # all steps
-#   benchmarks/gpu.sh train 1200      # one step, with its limit in seconds
-#   DRY_RUN=1 benchmarks/gpu.sh inference 120   # on the CPU at small sizes, into exp/bench/dry: does it run at all?
+#   benchmarks/gpu.sh                               # all steps, the most valuable first
+#   benchmarks/gpu.sh smoke 90 train 480            # these, each with its limit in seconds
+#   DRY_RUN=1 benchmarks/gpu.sh inference 120       # on the CPU at small sizes, into exp/bench/dry: does it run at all?
+#   benchmarks/gpu.sh portions /data/speech         # where the speech is: cuts it into pieces for a machine that takes in
+#                                                   # little at a time; nothing needs a GPU
 #
-# Before `train`: manifests of the training speech (egs/pretrained/prepare.sh).
-# Results: exp/pretrained (checkpoints, metrics), exp/bench/gpu (JSON); then
+# Steps: smoke (all paths once at small sizes on the GPU: what fails is known before it costs), train, throughput, search,
+# inference, tests. `train` takes the speech from exp/pretrained/speech (folders train, more, dev), or from the pieces in
+# exp/pretrained/portions once all are there; it times a step first and sets the number of steps so that all calls of
+# `train` together take TRAIN_S seconds (1,200).
+#
+# Results: exp/pretrained (checkpoints, metrics), exp/bench/gpu (JSON, logs, profiles); then
 #   python benchmarks/speed.py --write docs/speed.md exp/bench/cpu/*.json exp/bench/gpu/speed_*.json
+# Where OUT names a folder, results and the newest model (half precision) also go there, as pieces of 15 MiB:
+#   cat results.tar.* | tar x
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-export PYTHONPATH=$PWD PYTHONUNBUFFERED=1
-PYTHON=${PYTHON:-python}
+export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
+PYTHON=${PYTHON:-$(command -v python || command -v python3)}
+STEPS="smoke train search inference throughput tests"
+speech=exp/pretrained/speech portions=exp/pretrained/portions start=exp/pretrained/start
+shipped=codec/bundled/simvq-24khz-0.9kbps
+model=exp/pretrained/simvq_24khz_0.9kbps_gpu
 if [[ -n ${DRY_RUN:-} ]]; then
-  out=exp/bench/dry device=cpu small=1
+  out=exp/bench/dry device=cpu small=1 model=exp/bench/dry/train
   export ACCELERATE_USE_CPU=true
 else
   out=exp/bench/gpu device=cuda small=
 fi
 mkdir -p "$out"
 
-# once FILE SECONDS COMMAND... : unless FILE is there, run it with FILE as its output, for at most so many seconds.
+# once FILE SECONDS COMMAND... : unless FILE is there, run it with FILE as its output, for at most so many seconds. What
+# is cut short leaves what it has in FILE.part.
 once() {
   local file=$1 limit=$2
   shift 2
   [[ -e $file ]] && { echo "$file: there already"; return; }
-  timeout "$limit" "$@" -o "$file" || echo "$file: no result (exit $?): $*" >&2
+  if timeout "$limit" "$@" -o "$file.part"; then
+    mv "$file.part" "$file"
+  else
+    echo "$file: no result (exit $?): $*" >&2
+  fi
 }
 
-# Training of the model to ship: resumable, a checkpoint every 1,000 steps and at the end of the time.
+# Every path once, at small sizes, on the device that the others use. A failure here is a line; the other steps still run.
+smoke() {
+  local part=$(($1 / 4)) folder
+  folder=$(mktemp -d)
+  local tiny=(--batch 2 --steps 1 --crop-s 0.5 --config egs/mini/conf/tiny.yaml --twin egs/mini/conf/tiny.yaml)
+  [[ $small ]] || tiny+=(training.mixed_precision=bf16 optimizer.name=muon)
+  timeout "$part" "$PYTHON" benchmarks/train_step.py "${tiny[@]}" --profile "$folder/profile.txt" ||
+    echo "smoke: a training step failed (exit $?)" >&2
+  timeout "$part" "$PYTHON" benchmarks/search.py --device "$device" --codebook 4096 --width 64 --latents 300 --runs 1 ||
+    echo "smoke: the search failed (exit $?)" >&2
+  for dtype in bfloat16 float32; do
+    timeout "$part" "$PYTHON" benchmarks/speed.py --device "$device" --dtype "$dtype" --size tiny --batch 1 --batch 2 \
+      --seconds 1 --runs 1 --stage round_trip || echo "smoke: inference in $dtype failed (exit $?)" >&2
+  done
+  rm -rf "$folder"
+}
+
+# Pieces of speech, and manifests whose paths hold wherever they are put together again.
+portions() {
+  local from=${1:?a folder with train, more and dev}
+  mkdir -p "$portions"
+  rm -f "$portions"/speech.*
+  tar -C "$from" --exclude='*.csv' -c train more dev | split -b 46m -d - "$portions/speech."
+  sha256sum "$portions"/speech.* >exp/pretrained/portions.sha256
+  ls -l "$portions" exp/pretrained/portions.sha256
+}
+
+# Whether the speech is there; puts it together from its pieces and makes the manifests, once.
+have_speech() {
+  if [[ ! -d $speech && -e exp/pretrained/portions.sha256 ]] && sha256sum --quiet -c exp/pretrained/portions.sha256; then
+    mkdir -p "$speech.part"
+    cat "$portions"/speech.* | tar -x -C "$speech.part" && mv "$speech.part" "$speech"
+  fi
+  [[ -d $speech ]] || { echo "train: no $speech, nor all pieces of it in $portions" >&2; return 1; }
+  [[ -e $speech/manifests ]] || { egs/pretrained/prepare.sh "$speech" && touch "$speech/manifests"; }
+}
+
+# The model to ship, on from the shipped weights: resumable, a checkpoint at the end of every call.
 train() {
-  local minutes
-  minutes=$(awk "BEGIN { m = ($1 - 60) / 60; print (m > 0.2 ? m : 0.2) }") # leaves a minute for start and checkpoint
-  mkdir -p exp/pretrained
-  local run=(recipes/train.py --config egs/pretrained/conf/simvq_24khz_0.9kbps_gpu.yaml --resume --minutes "$minutes")
-  [[ $small ]] && run=(recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$out/train")
-  timeout "$1" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
+  local limit=$1 minutes steps run
+  minutes=$(awk "BEGIN { m = ($limit - 45) / 60; print (m > 0.2 ? m : 0.2) }") # the rest: its start, a checkpoint
+  if [[ $small ]]; then
+    timeout "$limit" "$PYTHON" recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$model" \
+      2>&1 | tee -a "$out/train.log"
+    return
+  fi
+  have_speech || return
+  local config=egs/pretrained/conf/simvq_24khz_0.9kbps_gpu.yaml
+  once "$out/train_model_step.json" 90 "$PYTHON" benchmarks/train_step.py --config "$config" --batch 32 --crop-s 1 \
+    --steps 30 --profile "$out/train_model_profile.txt"
+  if [[ ! -e $out/train_steps && -e $out/train_model_step.json ]]; then
+    # A twelfth for validation, checkpoints and the loader; in whole intervals of checkpoints.
+    "$PYTHON" -c 'import json, sys
+step = json.load(open(sys.argv[1]))["ours_step"]["median_s"]
+print(max(1000, int(float(sys.argv[2]) * 11 / 12 / step) // 500 * 500))' \
+      "$out/train_model_step.json" "${TRAIN_S:-1200}" >"$out/train_steps"
+  fi
+  [[ -e $out/train_steps ]] && steps=training.steps=$(cat "$out/train_steps")
+  run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" ${steps:+"$steps"})
+  timeout "$limit" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
 }
 
-# Audio-seconds a second of a training step in bf16: reference and better at 32 x 1 s and 3 s, beside the published step.
+# Audio-seconds a second of a training step in bf16: better and reference at 32 x 3 s and 1 s, beside the published step.
+# The compiled one comes last: compiling takes minutes.
 throughput() {
-  local crop name batch=32 steps=20 part=$(($1 / 8)) settings=(training.mixed_precision=bf16)
+  local crop name batch=32 steps=15 part=$(($1 / 5)) settings=(training.mixed_precision=bf16)
   local conf=egs/libritts/conf twin=egs/libritts/conf/reference/simvq_4k.yaml
   if [[ $small ]]; then
     batch=1 steps=1 settings=(model.preset=tiny training.mixed_precision=no)
@@ -49,33 +119,38 @@ throughput() {
     mkdir -p "$out/conf/reference" "$out/conf/better"
     for name in reference better; do cp egs/mini/conf/tiny.yaml "$conf/$name/simvq_4k.yaml"; done
   fi
+  step() { # NAME-OF-RESULT CONFIG CROP SECONDS [OPTION...]
+    local result=$1 config=$2 length=$3 limit=$4
+    shift 4
+    once "$out/train_$result.json" "$limit" "$PYTHON" benchmarks/train_step.py --batch "$batch" --steps "$steps" \
+      --config "$conf/$config/simvq_4k.yaml" --crop-s "$length" --profile "$out/train_$result.txt" "$@" "${settings[@]}"
+  }
   for crop in 3 1; do
     [[ $small ]] && crop=0.$crop
     for name in better reference; do
-      once "$out/train_${name}_${crop}s.json" "$part" "$PYTHON" benchmarks/train_step.py --batch "$batch" \
-        --config "$conf/$name/simvq_4k.yaml" --twin "$twin" --crop-s "$crop" --steps "$steps" "${settings[@]}"
-      once "$out/train_${name}_${crop}s_compiled.json" "$part" "$PYTHON" benchmarks/train_step.py --batch "$batch" \
-        --config "$conf/$name/simvq_4k.yaml" --crop-s "$crop" --steps "$steps" "${settings[@]}" training.compile=true
+      step "${name}_${crop}s" "$name" "$crop" "$part" --twin "$twin"
+      [[ $crop == *3 && $name == better ]] && step "${name}_${crop}s_tuned" "$name" "$crop" "$part" --twin "$twin" \
+        training.cudnn_benchmark=true
     done
   done
+  [[ $small ]] || step better_3s_compiled better 3 $((2 * part)) --twin "$twin" training.compile=true
 }
 
-# Times real time of encoding, decoding and both: one file of 10 s and 64 in a batch, beside the twin; in both precisions.
+# Times real time of both together, encoding and decoding: one file of 10 s and 64 in a batch, beside the twin; in both
+# precisions, and with the decoder compiled.
 inference() {
-  local dtype batch sizes=(--size reference) batches=(1 64) seconds=10 runs=15 part=$(($1 / 4))
-  [[ $small ]] && sizes=(--size tiny) batches=(1 2) seconds=0.5 runs=1
-  for dtype in bfloat16 float32; do
-    for batch in "${batches[@]}"; do
-      once "$out/speed_${dtype}_$batch.json" "$part" "$PYTHON" benchmarks/speed.py --device "$device" --dtype "$dtype" \
-        "${sizes[@]}" --batch "$batch" --seconds "$seconds" --runs "$runs" --speech egs/mini/corpus \
-        --stage round_trip --stage encode --stage decode
-    done
-  done
+  local sizes=(--size reference) batches=(--batch 1 --batch 64) seconds=10 runs=11 part=$(($1 / 3))
+  [[ $small ]] && sizes=(--size tiny) batches=(--batch 1 --batch 2) seconds=0.5 runs=1
+  local all=("${sizes[@]}" --device "$device" "${batches[@]}" --seconds "$seconds" --runs "$runs" --speech egs/mini/corpus
+    --stage round_trip --stage encode --stage decode)
+  once "$out/speed_bfloat16.json" "$part" "$PYTHON" benchmarks/speed.py "${all[@]}" --dtype bfloat16
+  once "$out/speed_float32.json" "$part" "$PYTHON" benchmarks/speed.py "${all[@]}" --dtype float32
+  [[ $small ]] || once "$out/speed_compiled.json" "$part" "$PYTHON" benchmarks/speed.py "${all[@]}" --compile
 }
 
 # The code search: against the matrix rate at K = 262,144, N = 4,500; tokens against plain float32; training pass; tiles.
 search() {
-  local part=$(($1 / 3)) sizes=(--device "$device") many=1000000
+  local part=$(($1 / 4)) sizes=(--device "$device") many=1000000
   [[ $small ]] && sizes+=(--codebook 64 --width 8 --runs 1) many=100
   once "$out/search.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500
   once "$out/search_equality.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --equality "$many"
@@ -83,22 +158,41 @@ search() {
   once "$out/search_tiles.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500 --tune
 }
 
-# The tests, which take the device that they find.
+# The kernels' own tests; the others run on the CPU wherever they are.
 tests() {
-  local files=(tests/quantizers tests/inference tests/training tests/test_model.py)
-  [[ $small ]] && files=(tests/inference)
-  timeout "$1" "$PYTHON" -m pytest -q "${files[@]}" 2>&1 | tee "$out/tests.log"
+  local file=tests/quantizers/interpreted_fused.py
+  [[ $small ]] && file=tests/quantizers/test_kept.py
+  timeout "$1" "$PYTHON" -m pytest -q "$file" 2>&1 | tee "$out/tests.log"
 }
 
-if (($#)); then
-  case $1 in
-    train | throughput | inference | search | tests) "$1" "${2:-600}" ;;
-    *) echo "error: unknown step $1; steps are train, throughput, inference, search, tests" >&2; exit 2 ;;
-  esac
-else
-  train 1200
-  search 120
-  inference 120
-  throughput 300
-  tests 60
+# To OUT: results, logs, metrics, and the newest model in half precision.
+bring_back() {
+  [[ -n ${OUT:-} ]] || return 0
+  local files=("$out") half=$out/model
+  if [[ -e $model/last/config.json ]]; then
+    rm -rf "$half"
+    "$PYTHON" -c 'import sys; from codec import Codec; Codec.from_pretrained(sys.argv[1], "cpu").half().save_pretrained(sys.argv[2])' \
+      "$model/last" "$half" && cp "$model/last/training.json" "$half"
+    files+=("$model/config.yaml" "$model/metrics.jsonl")
+  fi
+  tar -c --exclude=train --exclude='*.part' "${files[@]}" | split -b 15m -d - "$OUT/results.tar."
+}
+
+if [[ ${1:-} == portions ]]; then
+  portions "${2:-}"
+  exit
 fi
+plan=("$@")
+((${#plan[@]})) || plan=(smoke 90 train 1200 search 160 inference 180 throughput 400 tests 200)
+for ((at = 0; at < ${#plan[@]}; at += 2)); do
+  [[ " $STEPS " == *" ${plan[at]} "* ]] || { echo "error: unknown step ${plan[at]}; steps are $STEPS" >&2; exit 2; }
+  [[ ${plan[at + 1]:-600} =~ ^[0-9]+$ ]] || { echo "error: ${plan[at + 1]}: expected seconds for ${plan[at]}" >&2; exit 2; }
+done
+trap bring_back EXIT
+# Weights to start from stay, though a later copy of the repository may come without them.
+[[ -e $start || ! -e $shipped/config.yaml ]] || { mkdir -p exp/pretrained && cp -r "$shipped" "$start"; }
+for ((at = 0; at < ${#plan[@]}; at += 2)); do
+  SECONDS=0
+  "${plan[at]}" "${plan[at + 1]:-600}"
+  echo "== ${plan[at]}: $SECONDS s"
+done

@@ -38,6 +38,7 @@ def main(
     crop_s: Annotated[float, typer.Option(min=0.01)] = 1.0,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps, after two that are not.")] = 20,
     twin: Annotated[Path | None, typer.Option(help="Settings of the naive twin.")] = None,
+    profile: Annotated[Path | None, typer.Option(help="Text file: where three of our steps spend their time.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
 ) -> None:
     """Time whole training steps, both sides, through the bottleneck."""
@@ -54,6 +55,8 @@ def main(
         device = trainer.accelerator.device
         work["ours"]()  # compiles, where that is asked for
         timings = measure(work, device, runs=steps)
+        if profile:
+            write_text(profile, _profile(work["ours"], device))
     result: dict[str, Any] = {
         "config": str(config),
         "twin": None if twin is None else str(twin),
@@ -71,6 +74,19 @@ def main(
     if output:
         write_text(output, json.dumps(result, indent=2) + "\n")
     print(json.dumps(result))
+
+
+def _profile(step: Work, device: torch.device) -> str:
+    """Operations by their own time on the device, and by that of the host."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    with torch.profiler.profile(activities=activities, acc_events=True) as seen:
+        for _ in range(3):
+            step()
+    keys = ["self_cpu_time_total"] + ["self_cuda_time_total"] * (device.type == "cuda")
+    averages = seen.key_averages()
+    return "\n".join(averages.table(sort_by=key, row_limit=40, max_name_column_width=70) for key in keys)
 
 
 if __name__ == "__main__":

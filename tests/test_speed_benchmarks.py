@@ -126,14 +126,14 @@ def test_cases_cover_what_they_should() -> None:
 
 
 def test_cases_are_chosen_by_what_is_asked_for() -> None:
-    chosen = select_cases([1], ["decode"], ["tiny"], None, None, 1, quick=True)
+    chosen = select_cases([1], ["decode"], ["tiny"], None, None, None, quick=True)
     assert [(case.stage, case.size) for case in chosen] == [("decode", "tiny")]
-    (only,) = select_cases([1], ["encode"], ["tiny"], [8], [0.5], 3, quick=False)
+    (only,) = select_cases([1], ["encode"], ["tiny"], [8], [0.5], [3], quick=False)
     assert only == Case("encode", "tiny", 8, 3, 0.5, 1)
     with pytest.raises(CodecError, match="stage 'encoding' is not known; stages are encode, search"):
-        select_cases([1], ["encoding"], None, None, None, 1, quick=True)
+        select_cases([1], ["encoding"], None, None, None, None, quick=True)
     with pytest.raises(CodecError, match="no standard case is left"):
-        select_cases([1], ["search"], ["tiny"], [7], None, 1, quick=True)
+        select_cases([1], ["search"], ["tiny"], [7], None, None, quick=True)
 
 
 @pytest.mark.parametrize("stage", ["encode", "search", "decode", "round_trip"])

@@ -75,12 +75,20 @@ class Subject:
         device: where.
         dtype: of the decoder's products.
         speech: (T,) at the codec's rate, repeated as needed; noise where none is given.
+        compile: the decoder by torch.compile.
     """
 
     def __init__(
-        self, size: str, codebook_size: int, device: torch.device, dtype: str = "float32", speech: Tensor | None = None
+        self,
+        size: str,
+        codebook_size: int,
+        device: torch.device,
+        dtype: str = "float32",
+        speech: Tensor | None = None,
+        *,
+        compile: bool = False,
     ) -> None:
-        self.codec = untrained(size, codebook_size, dtype).to(device)
+        self.codec = untrained(size, codebook_size, dtype, compile=compile).to(device)
         self.device = device
         noise = 0.1 * torch.randn(self.codec.sample_rate, generator=torch.Generator().manual_seed(0))
         self.speech = noise if speech is None else speech
@@ -132,7 +140,7 @@ class Subject:
         return total
 
 
-def untrained(size: str, codebook_size: int, dtype: str = "float32") -> Codec:
+def untrained(size: str, codebook_size: int, dtype: str = "float32", *, compile: bool = False) -> Codec:
     """A preset with seeded random weights that keep the latents alive, in eval mode.
 
     Raises:
@@ -144,12 +152,12 @@ def untrained(size: str, codebook_size: int, dtype: str = "float32") -> Codec:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         codec = Codec(build(ModelConfig, settings)).eval()
-    codec.inference = Inference(dtype)
+    codec.inference = Inference(dtype, compile=compile)
     return codec
 
 
 def check_stages(names: list[str]) -> list[Stage]:
-    """Names to stages.
+    """Names to stages, in the order given: what is cut short has measured the first ones.
 
     Raises:
         CodecError: an unknown one.
@@ -157,4 +165,4 @@ def check_stages(names: list[str]) -> list[Stage]:
     for name in names:
         if name not in STAGES:
             raise CodecError(f"stage {name!r} is not known; stages are {', '.join(STAGES)}")
-    return [stage for stage in STAGES if stage in names]
+    return [stage for name in dict.fromkeys(names) for stage in STAGES if stage == name]

@@ -58,11 +58,17 @@ def heading(machine: dict[str, object]) -> str:
     for name, key in (("float32", "float32_gflops"), ("bfloat16", "bfloat16_gflops")):
         found = machine[key]
         assert isinstance(found, dict)
-        rates += [f"{name} {value:,.0f} ({count} thread{'s' * (count != '1')})" for count, value in found.items()]
+        rates += [f"{name} {value:,.0f}{_on(count)}" for count, value in found.items()]
     return (
         f"{machine['processor']}, {machine['cores']} cores, device {machine['device']}, torch {machine['torch']}. "
         f"Matrix products measured at {'; '.join(rates)} GFLOP/s."
     )
+
+
+def _on(count: str) -> str:
+    if count == "device":
+        return ""
+    return f" ({count} thread{'s' * (count != '1')})"
 
 
 def plot(path: Path, records: Sequence[Record]) -> None:

@@ -40,6 +40,7 @@ def run_cases(
     device: torch.device,
     *,
     dtype: str = "float32",
+    compile: bool = False,
     speech: Tensor | None = None,
     runs: int = 7,
     precision: str = "no",
@@ -53,6 +54,7 @@ def run_cases(
         machine: whose rate gives the floor.
         device: where.
         dtype: of the decoder's products.
+        compile: the decoder by torch.compile; not the twins.
         speech: what to code.
         runs: of each contestant; half as many of training steps.
         precision: of training steps.
@@ -72,13 +74,14 @@ def run_cases(
                 continue
             if subject is None or present != (case.size, case.codebook_size):
                 subject, present = None, None  # the old one goes before the new one comes
-                subject = Subject(case.size, case.codebook_size, device, dtype, speech)
+                subject = Subject(case.size, case.codebook_size, device, dtype, speech, compile=compile)
                 present = (case.size, case.codebook_size)
             contestants = {"ours": subject.work(case)}
             if twin is not None:
                 contestants["twin"] = twin(subject, case)
             timings = measure(contestants, device, runs=runs)
-            yield _record(case, timings, subject.operations(case), machine, device, dtype)
+            record = _record(case, timings, subject.operations(case), machine, device, dtype)
+            yield record | ({"note": "decoder compiled"} if compile else {})
         finally:
             torch.set_num_threads(before)
 

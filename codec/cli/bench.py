@@ -23,7 +23,10 @@ Speech = Annotated[Path | None, typer.Option(help="Folder or file of speech to c
 Seconds = Annotated[
     list[float] | None, typer.Option("--seconds", min=0.1, help="Length; with --batch, in their place.")
 ]
-Batch = Annotated[int, typer.Option(min=1, help="With --seconds.")]
+Batch = Annotated[
+    list[int] | None, typer.Option("--batch", min=1, help="With --seconds; may be given again. [default: 1]")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="The decoder by torch.compile, in float32.")]
 
 
 def bench(
@@ -35,9 +38,10 @@ def bench(
     quick: Quick = False,
     device: console.Device = "auto",
     dtype: Dtype = "float32",
+    compile: Compile = False,
     speech: Speech = None,
     seconds: Seconds = None,
-    batch: Batch = 1,
+    batch: Batch = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
 ) -> None:
     """Time encoding, search, decoding and training steps on this machine, and print a Markdown table.
@@ -55,7 +59,8 @@ def bench(
     cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
     machine = describe(target, counts)
     records = []
-    for record in run_cases(cases, machine, target, dtype=dtype, speech=load_speech(speech), runs=runs):
+    todo = run_cases(cases, machine, target, dtype=dtype, compile=compile, speech=load_speech(speech), runs=runs)
+    for record in todo:
         records.append(record)
         console.say("", report.table([record]).splitlines()[-1])
     if output:
@@ -79,7 +84,7 @@ def select_cases(
     sizes: list[str] | None,
     codebooks: list[int] | None,
     seconds: list[float] | None,
-    batch: int,
+    batches: list[int] | None,
     *,
     quick: bool,
 ) -> list[Case]:
@@ -103,6 +108,7 @@ def select_cases(
             for size in sizes or PRESETS
             for K in codebooks or CODEBOOKS[:1]
             for length in seconds
+            for batch in batches or [1]
             for stage in wanted
         ]
     cases = [

@@ -157,6 +157,8 @@ class TrainingConfig(Settings):
     bottleneck_warmup: BottleneckWarmupConfig = BottleneckWarmupConfig()
     last_stage: LastStageConfig = LastStageConfig()
     compile: bool = False  # torch.compile encoder, decoder and discriminators
+    # On CUDA, cuDNN times its algorithms for every new shape and keeps the fastest, which may differ from run to run.
+    cudnn_benchmark: bool = False
     log_every: Positive = 50
     validate_every: Positive = 1000
     sample_every: Positive = 5000

@@ -6,29 +6,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
 from torch._dynamo.exc import TorchDynamoException
 
 from codec.errors import CodecError
 from codec.model import Codec
+from codec.training.discriminators import Discriminators
 
 
-def compile_parts(codec: Codec, discriminators: nn.Module) -> None:
+def compile_parts(codec: Codec, discriminators: Discriminators, device: torch.device) -> None:
     """Compile encoder, the decoder's backbone and discriminators in place; names in their state dicts stay.
 
     The decoder's head stays as it is: it computes with complex numbers, and for the backward pass of its overlap-add,
     sums into slices, torch 2.11 writes C++ in which a number stands where a vector is meant (``decltype(...)::blendv``
     of a float), which no compiler takes. The bottleneck stays as it is: its search is one matrix product a chunk, and
-    its results must not depend on the compiler. Shapes are fixed, because crops are: another batch size is compiled
-    once more.
+    its results must not depend on the compiler. Discriminators are compiled family by family: each signal then has a
+    pass of its own, and a loss on one of them computes no gradients of zero for the other. Shapes are fixed, because
+    crops are: another batch size is compiled once more.
+
+    Args:
+        codec: still on the CPU, or there already.
+        discriminators: likewise.
+        device: where they will run: whose compiler is tried first.
 
     Raises:
         CodecError: this machine cannot compile.
     """
-    _try_compiler(next(codec.parameters()).device)
+    _try_compiler(device)
     # Two losses go backward through one pass of the discriminators: what was saved for the first must outlive it.
     torch._functorch.config.donated_buffer = False
-    for part in (codec.encoder, codec.decoder.backbone, discriminators):
+    for part in (codec.encoder, codec.decoder.backbone, *discriminators.values()):
         part.compile(dynamic=False)
 
 

@@ -186,8 +186,9 @@ class Discriminators(nn.ModuleDict):
         """
         if other is None:
             return self._judge(audio)
-        # Weights are normalised once for both, forward and backward; the compiler sees that by itself.
-        with nullcontext() if torch.compiler.is_compiling() else parametrize.cached():
+        # Weights are normalised once for both, forward and backward. What is compiled keeps no weights between calls.
+        compiled = any(family._compiled_call_impl is not None for family in self.values())
+        with nullcontext() if compiled else parametrize.cached():
             return self._judge(audio), self._judge(other)
 
     def _judge(self, audio: Tensor) -> dict[str, list[Features]]:

@@ -63,6 +63,8 @@ class Trainer:
         self.dataset = open_crops(config.data, config.model.sample_rate, settings.seed)
         self.validation = Validation(accelerator, config)
         self._batches(0, 0)  # refuses a batch size that the processes cannot share
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = settings.cudnn_benchmark
 
         set_seed(settings.seed)
         codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
@@ -78,7 +80,7 @@ class Trainer:
             )
         leave_untaught(codec, discriminators, config.losses)
         if settings.compile:
-            compile_parts(codec, discriminators)
+            compile_parts(codec, discriminators, device)
         # From here on something is written.
         main_process, recordings = accelerator.is_main_process, identify(self.dataset)
         checkpoint = open_run(self.run, config, resume=resume, main_process=main_process, recordings=recordings)
