@@ -85,7 +85,7 @@ have_speech() {
 
 # The model to ship, on from the shipped weights: resumable, a checkpoint at the end of every call.
 train() {
-  local limit=$1 minutes steps run
+  local limit=$1 minutes steps
   minutes=$(awk "BEGIN { m = ($limit - 45) / 60; print (m > 0.2 ? m : 0.2) }") # the rest: its start, a checkpoint
   if [[ $small ]]; then
     timeout "$limit" "$PYTHON" recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$model" \
@@ -104,7 +104,7 @@ print(max(1000, int(float(sys.argv[2]) * 11 / 12 / step) // 500 * 500))' \
       "$out/train_model_step.json" "${TRAIN_S:-1200}" >"$out/train_steps"
   fi
   [[ -e $out/train_steps ]] && steps=training.steps=$(cat "$out/train_steps")
-  run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" ${steps:+"$steps"})
+  local run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" ${steps:+"$steps"})
   timeout "$limit" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
 }
 

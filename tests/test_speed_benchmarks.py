@@ -194,3 +194,19 @@ def test_json_and_back(tmp_path: Path) -> None:
     found, records = read_json(tmp_path / "a.json")
     assert records == [] and found == machine.as_dict()
     assert "GFLOP/s" in heading(found) and table([]).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["smoke", "60", "trian", "60"], "unknown step trian; steps are smoke train search inference throughput tests"),
+        (["search", "1h"], "1h: expected seconds for search"),
+    ],
+)
+def test_the_gpu_script_reads_its_whole_plan_first(arguments: list[str], says: str, tmp_path: Path) -> None:
+    """A slip in the last step must not show when the machine has been paid for."""
+    script = tmp_path / "benchmarks" / "gpu.sh"
+    script.parent.mkdir()
+    script.write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    ended = subprocess.run(["bash", str(script), *arguments], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and ended.stderr == f"error: {says}\n" and ended.stdout == ""
