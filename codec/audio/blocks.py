@@ -18,6 +18,7 @@ from torch import Tensor
 
 from codec.audio.resampling import Resampler, resampled_length
 from codec.audio.wave_header import unclaimed_bytes, warn_if_cut_short
+from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
 from codec.files import replacing, standard_input
 
@@ -28,6 +29,7 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what is looked fo
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
 _READ_BLOCK = 1 << 17  # samples a channel
+_VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
 _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 
 
@@ -49,18 +51,11 @@ class AudioReader:
         Raises:
             CodecError: damage, samples that are not finite, or no samples.
         """
-        position = 0
-        while len(samples := self._read()):
-            finite = np.isfinite(samples).all(axis=1)
-            if not finite.all():
-                raise not_finite(self._name, position + int(finite.argmin()))
-            position += len(samples)
+        empty = True
+        for samples in sample_blocks(self._file, self._name, 0, self._file.frames if self._counted else None):
+            empty = False
             yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
-        if self._counted and position < self._file.frames:
-            raise CodecError(
-                f"{self._name}: ends after {position} of {self._file.frames} samples; the file is damaged, get it again"
-            )
-        if not position:
+        if empty:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
         yield self._given(self._resampler.finish())
 
@@ -68,15 +63,50 @@ class AudioReader:
         self.num_given += len(block)
         return block
 
-    def _read(self) -> np.ndarray:
-        """(T, C)."""
-        try:
-            return self._file.read(_READ_BLOCK, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise CodecError(
-                f"{self._name}: cannot be decoded ({reason_of(error)}); the file is damaged"
-                + ("" if self._counted else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
-            ) from None
+
+def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """Samples ``start`` to ``stop`` of an open file, (T, C) float32 each.
+
+    Memory follows what the file holds, not what its header claims.
+
+    Args:
+        file: at its start.
+        name: what errors call it.
+        start: first sample.
+        stop: the sample after the last, which is in the file. None: all of a pipe, whose length is not known.
+
+    Raises:
+        CodecError: damage, or samples that are not finite.
+    """
+    place = start
+    if file.subtype == "VORBIS":
+        # After a seek into the last page of a Vorbis stream libsndfile is off by the part of the page that is cut away.
+        place = min(start, max(0, file.frames - _VORBIS_LAST_PAGE))
+    try:
+        if place:
+            file.seek(place)
+        while stop is None or place < stop:
+            wanted = _READ_BLOCK if stop is None else min(stop - place, _READ_BLOCK)
+            block = file.read(wanted, dtype="float32", always_2d=True)
+            # Where a page of an Ogg file is lost libsndfile gives fewer samples, and at the next call those behind it.
+            if stop is not None and len(block) < wanted:
+                raise CodecError(
+                    f"{name}: breaks off after {place + len(block)} of {file.frames} samples; "
+                    "the file is damaged, get it again"
+                )
+            if not len(block):
+                return
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                raise not_finite(name, place + int(finite.argmin()))
+            if place + len(block) > start:
+                yield block[max(0, start - place) :]
+            place += len(block)
+    except soundfile.LibsndfileError as error:
+        raise CodecError(
+            f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged"
+            + ("" if stop is not None else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
+        ) from None
 
 
 @contextmanager
@@ -86,10 +116,11 @@ def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     A wave file that is shorter than its header says is read as far as it goes, with a warning.
 
     Raises:
-        CodecError: no such file, a folder, no audio, no samples, or a rate that cannot be resampled.
+        CodecError: no such file, a folder, no audio, no samples, damage, or a rate that cannot be resampled.
     """
     path = Path(path)
-    with opened(path) as file:
+    with opened(path) as file, path.open("rb") as stream:
+        check_whole(stream, str(path))
         warn_if_cut_short(path)
         yield AudioReader(file, str(path), sample_rate)
 
@@ -102,7 +133,7 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
     length is not known before the end.
 
     Raises:
-        CodecError: a terminal, no audio, or none that a pipe can carry.
+        CodecError: a terminal, no audio, none that a pipe can carry, or damage, which is not looked for in a pipe.
     """
     name = "standard input"
     stream = standard_input()
@@ -113,6 +144,8 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
         expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
         raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
     with file:
+        if seekable:
+            check_whole(stream, name)
         yield AudioReader(file, name, sample_rate, counted=seekable)
 
 

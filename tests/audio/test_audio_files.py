@@ -106,7 +106,7 @@ def test_a_segment_does_not_decode_the_whole_file(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_longer_than_one_block_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio.files, "_BLOCK", 1000)
+    monkeypatch.setattr(audio.blocks, "_READ_BLOCK", 1000)
     samples = np.arange(-5005, 5006, dtype=np.float32) / 8192
     path = save(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     assert np.array_equal(audio.read(path)[0][0].numpy(), samples)
