@@ -16,8 +16,8 @@ import soundfile
 import torch
 from torch import Tensor
 
+from codec.audio.chunk_headers import unclaimed_bytes
 from codec.audio.resampling import Resampler, resampled_length
-from codec.audio.wave_header import unclaimed_bytes, warn_if_cut_short
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
 from codec.files import replacing, standard_input
@@ -113,7 +113,7 @@ def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | 
 def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     """Open a file, to be read as mono at ``sample_rate`` Hz; what has to be changed for that is logged.
 
-    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+    A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
     Raises:
         CodecError: no such file, a folder, no audio, no samples, damage, or a rate that cannot be resampled.
@@ -121,7 +121,6 @@ def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     path = Path(path)
     with opened(path) as file, path.open("rb") as stream:
         check_whole(stream, str(path))
-        warn_if_cut_short(path)
         yield AudioReader(file, str(path), sample_rate)
 
 
@@ -235,7 +234,9 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from None
     with file:
         if file.frames <= 0:
-            if there := unclaimed_bytes(path):
+            with path.open("rb") as stream:
+                there = unclaimed_bytes(stream)
+            if there:
                 raise CodecError(
                     f"{path}: its header promises no sample, though {there} bytes follow it, as a recorder that was "
                     f"cut off leaves it; repair it, e.g. with sox --ignore-length {path.name} repaired.wav"

@@ -81,7 +81,7 @@ def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_sampl
 def load(path: str | Path, sample_rate: int) -> Tensor:
     """Read a whole file as mono (T,) float32 at ``sample_rate`` Hz; what had to be changed is logged.
 
-    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+    A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
     Raises:
         CodecError: no such file, a folder, no audio, no samples, damage, samples that are not finite, or a rate that

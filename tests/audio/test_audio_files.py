@@ -221,6 +221,27 @@ def test_a_wave_file_cut_short_is_read_with_a_warning(
     assert caplog.messages == ([says] * 2 if promised is None else [])
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".aiff", ".au"])
+def test_a_whole_file_is_no_reason_to_warn(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, speech.numpy(), 24_000)
+    audio.load(path, 24_000)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+def test_an_ogg_file_cut_short_is_read_with_a_warning(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, coding: str
+) -> None:
+    path = tmp_path / "a.ogg"
+    data = save(path, speech.repeat(3).numpy(), 24_000, format="OGG", subtype=coding).read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert 0 < len(audio.load(path, 24_000)) < 3 * len(speech)
+    assert caplog.messages == [f"{path}: was cut short, its last page is missing; get it again"]
+
+
 def test_a_wave_header_left_at_zero_says_how_to_repair_the_file(tmp_path: Path, speech: Tensor) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, speech[:5000].numpy(), 24_000)
