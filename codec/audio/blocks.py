@@ -36,12 +36,12 @@ _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at 
 class AudioReader:
     """An open recording, given out as mono blocks at one rate."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, *, counted: bool = True) -> None:
-        """``counted``: the number of samples that the file's header tells is meant, and fewer are damage."""
-        self._file, self._name, self._counted = file, name, counted
+    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, num_samples: int | None) -> None:
+        """``num_samples``: in the file, fewer are damage; None where that is not known."""
+        self._file, self._name, self._stop = file, name, num_samples
         self.native_rate = file.samplerate  # Hz, of the file
         self._resampler = Resampler(file.samplerate, sample_rate)
-        self.num_samples = resampled_length(file.frames, file.samplerate, sample_rate) if counted else None
+        self.num_samples = None if num_samples is None else resampled_length(num_samples, file.samplerate, sample_rate)
         self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
         say_changes(name, file.channels, file.samplerate, sample_rate)
 
@@ -52,7 +52,7 @@ class AudioReader:
             CodecError: damage, samples that are not finite, or no samples.
         """
         empty = True
-        for samples in sample_blocks(self._file, self._name, 0, self._file.frames if self._counted else None):
+        for samples in sample_blocks(self._file, self._name, 0, self._stop):
             empty = False
             yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
         if empty:
@@ -120,8 +120,8 @@ def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     """
     path = Path(path)
     with opened(path) as file, path.open("rb") as stream:
-        check_whole(stream, str(path))
-        yield AudioReader(file, str(path), sample_rate)
+        num_samples = check_whole(stream, str(path), file)
+        yield AudioReader(file, str(path), sample_rate, num_samples)
 
 
 @contextmanager
@@ -143,9 +143,8 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
         expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
         raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
     with file:
-        if seekable:
-            check_whole(stream, name)
-        yield AudioReader(file, name, sample_rate, counted=seekable)
+        num_samples = check_whole(stream, name, file) if seekable else None
+        yield AudioReader(file, name, sample_rate, num_samples)
 
 
 class AudioWriter:

@@ -62,7 +62,7 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
     with opened(path) as file:
         if not start and num_samples is None:
             with path.open("rb") as stream:
-                check_whole(stream, str(path))
+                num_samples = check_whole(stream, str(path), file)
         return read_segment(file, str(path), start, num_samples), file.samplerate
 
 

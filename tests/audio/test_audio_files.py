@@ -242,6 +242,58 @@ def test_an_ogg_file_cut_short_is_read_with_a_warning(
     assert caplog.messages == [f"{path}: was cut short, its last page is missing; get it again"]
 
 
+def without_count(path: Path) -> bytes:
+    """An MP3 file without its first frame, which counts the samples."""
+    data = path.read_bytes()
+    return data[data.index(data[:2], 48) :]
+
+
+def mp3(path: Path, samples: np.ndarray) -> Path:
+    return save(path, samples, 24_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+
+
+def test_more_samples_than_an_mp3_header_counts_are_told(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = mp3(tmp_path / "a.mp3", speech.numpy())
+    path.write_bytes(path.read_bytes() * 3)
+    assert len(audio.load(path, 24_000)) == 48_000
+    assert caplog.messages == [
+        f"{path}: only 2.00 s of 6.24 s are read, as its header counts no more; convert it to wave first"
+    ]
+
+
+def test_an_mp3_that_no_header_counts_is_read_as_far_as_libsndfile_does(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """libsndfile estimates by the first frames: too few samples where these have more bits than others, or too many."""
+    loud, quiet = speech.numpy(), 1e-4 * speech.numpy()
+    path = mp3(tmp_path / "a.mp3", np.concatenate([loud, quiet]))
+    path.write_bytes(without_count(path))
+    read = len(audio.load(path, 24_000))
+    assert read < 96_000
+    assert f"{path}: only {read / 24_000:.2f} s of 4.0" in caplog.text
+    assert "as no header counts its samples" in caplog.text
+
+    caplog.clear()
+    path = mp3(path, np.concatenate([quiet, loud]))
+    path.write_bytes(without_count(path))
+    assert audio.info(path).num_samples > 200_000
+    assert 96_000 <= len(audio.load(path, 24_000)) == audio.read(path)[0].shape[1] < 100_000
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+def test_a_second_recording_in_an_ogg_file_is_told(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, coding: str
+) -> None:
+    path = save(tmp_path / "a.ogg", speech.numpy(), 24_000, format="OGG", subtype=coding)
+    path.write_bytes(path.read_bytes() * 2)
+    assert len(audio.load(path, 24_000)) == len(speech)
+    says = f"{path}: only the first of several recordings in it is read; convert it to wave first"
+    assert caplog.messages == [says]
+
+
 def test_a_wave_header_left_at_zero_says_how_to_repair_the_file(tmp_path: Path, speech: Tensor) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, speech[:5000].numpy(), 24_000)
