@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ class AudioWriter:
         """Append (T,) or (C, T) float samples.
 
         Raises:
-            CodecError: samples that are not finite, or a place or rate that cannot be written.
+            CodecError: samples that are no floats or not finite, or a place or rate that cannot be written.
         """
         samples = as_finite(audio, str(self._path))
         self.peak = max(self.peak, peak_of(samples))
@@ -179,10 +180,12 @@ def writing(path: str | Path, sample_rate: int, channels: int = 1) -> Iterator[A
     Samples beyond [-1, 1] are clipped, and a warning names the peak.
 
     Raises:
-        CodecError: another suffix, or a place or rate that cannot be written.
+        CodecError: another suffix, a rate that is no whole number, or a place or rate that cannot be written.
     """
     path = Path(path)
     container, coding = output_format(path)
+    if not isinstance(sample_rate, Integral):
+        raise CodecError(f"{path}: a sample rate of {sample_rate} Hz; give a whole number")
     with replacing(path) as temporary:
         try:
             file = soundfile.SoundFile(_native(temporary), "w", sample_rate, channels, coding, format=container)
@@ -264,8 +267,12 @@ def as_finite(audio: Tensor, name: str) -> Tensor:
     """On the CPU in float32.
 
     Raises:
-        CodecError: NaN or infinite samples.
+        CodecError: integers, or NaN or infinite samples.
     """
+    if not audio.is_floating_point():
+        raise CodecError(
+            f"{name}: audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range"
+        )
     samples = audio.detach().to("cpu", torch.float32)
     if not bool(samples.isfinite().all()):
         raise CodecError(f"{name}: the audio has NaN or infinite samples; nothing was written")

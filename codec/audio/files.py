@@ -102,8 +102,8 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
         sample_rate: Hz.
 
     Raises:
-        CodecError: another suffix, wrong shape, no samples, samples that are not finite, or a place or rate that
-            cannot be written.
+        CodecError: another suffix, wrong shape, no samples, samples that are no floats or not finite, a rate that is
+            no whole number, or a place or rate that cannot be written.
     """
     path = Path(path)
     output_format(path)

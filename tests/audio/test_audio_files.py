@@ -424,12 +424,14 @@ def test_full_scale_does_not_clip(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ("a.wav", torch.zeros(0), 24_000, ("(0,)", "expected (T,) or (C, T)")),
         ("a.wav", torch.zeros(1, 1, 5), 24_000, ("(1, 1, 5)", "expected (T,) or (C, T)")),
         ("a.wav", torch.tensor([0.0, math.nan]), 24_000, ("a.wav", "NaN or infinite")),
+        ("a.wav", torch.ones(5, dtype=torch.int16), 24_000, ("a.wav", "torch.int16", "floats in [-1, 1]; divide")),
+        ("a.wav", torch.zeros(5), 24_000.5, ("a.wav", "24000.5 Hz", "a whole number")),
         ("a.flac", torch.zeros(5), 4_000_000, ("a.flac", "4000000 Hz", "try .wav")),
         ("file/a.wav", torch.zeros(5), 24_000, ("file/a.wav", "choose a writable folder")),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(
-    tmp_path: Path, name: str, samples: Tensor, sample_rate: int, parts: tuple[str, ...]
+    tmp_path: Path, name: str, samples: Tensor, sample_rate: float, parts: tuple[str, ...]
 ) -> None:
     (tmp_path / "file").write_text("a regular file, not a folder")
     with pytest.raises(CodecError) as error:
