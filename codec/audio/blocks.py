@@ -21,7 +21,7 @@ from codec.audio.chunk_headers import unclaimed_bytes
 from codec.audio.resampling import Resampler, resampled_length
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
-from codec.files import replacing, standard_input
+from codec.files import refuse_pipe, replacing, standard_input
 
 logger = logging.getLogger(__name__)
 
@@ -217,8 +217,9 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """An open audio file that has samples.
 
     Raises:
-        CodecError: no such file, a folder, no audio, or no samples.
+        CodecError: no such file, a folder, a pipe, no audio, or no samples.
     """
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             empty = not file.read(1)

@@ -131,6 +131,10 @@ def make_missing(folder: Path) -> Path:
     return folder / "missing.wav"
 
 
+def make_long_name(folder: Path) -> Path:
+    return folder / f"{'a' * 300}.wav"
+
+
 def make_folder(folder: Path) -> Path:
     (folder / "folder.wav").mkdir()
     return folder / "folder.wav"
@@ -158,6 +162,7 @@ def make_sampleless(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
+        (make_long_name, ("aaa.wav", "too long", "give an existing audio file")),
         (make_missing, ("missing.wav", "No such file", "give an existing audio file")),
         (make_folder, ("folder.wav", "is a folder", "give an audio file")),
         (make_text, ("text.wav", "not audio", "expected wav, flac, ogg or mp3")),
