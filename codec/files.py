@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,6 +102,22 @@ def read_json(path: str | Path, advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CodecError(f"{path}: not a JSON object; {advice}")
     return content
+
+
+def refuse_pipe(path: Path) -> None:
+    """Refuse a name that can be read once only, before anything is taken from it.
+
+    Raises:
+        CodecError: a named pipe, or a shell's ``<(...)``.
+    """
+    try:
+        piped = stat.S_ISFIFO(path.stat().st_mode)
+    except OSError:  # opening it gives the reason
+        return
+    if piped:
+        raise CodecError(
+            f"{path}: is a pipe, and a file is needed; save it first, or where - is taken redirect it: - < {path}"
+        )
 
 
 def standard_input() -> BinaryIO:

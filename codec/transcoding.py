@@ -18,7 +18,7 @@ from codec import audio as audio_io
 from codec.audio.blocks import AudioReader, reading, writing
 from codec.bitstream import Condition, Header, TokenReader, TokenWriter, read_tokens, reading_tokens
 from codec.errors import CodecError
-from codec.files import writing_bytes
+from codec.files import refuse_pipe, writing_bytes
 from codec.folders import Task
 from codec.model import Codec, Tokens
 from codec.streaming import DEFAULT_WINDOWS, Windows, decode_chunks, encode_chunks
@@ -240,8 +240,10 @@ def check_tokens(source: Path, *, partial: bool = False) -> None:
     """Read a token file once, to tell before any decoding whether it can be decoded.
 
     Raises:
-        CodecError: a file that cannot be read, is damaged (without ``partial``), or has nothing to decode.
+        CodecError: a file that cannot be read, or only once (a pipe), is damaged (without ``partial``), or has nothing
+            to decode.
     """
+    refuse_pipe(source)
     with reading_tokens(source) as reader:
         for _ in reader:
             pass

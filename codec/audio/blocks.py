@@ -9,6 +9,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,11 @@ import soundfile
 import torch
 from torch import Tensor
 
+from codec.audio.chunk_headers import unclaimed_bytes
 from codec.audio.resampling import Resampler, resampled_length
-from codec.audio.wave_header import unclaimed_bytes, warn_if_cut_short
+from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
-from codec.files import replacing, standard_input
+from codec.files import refuse_pipe, replacing, standard_input
 
 logger = logging.getLogger(__name__)
 
@@ -28,18 +30,19 @@ AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what is looked fo
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
 _READ_BLOCK = 1 << 17  # samples a channel
+_VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
 _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 
 
 class AudioReader:
     """An open recording, given out as mono blocks at one rate."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, *, counted: bool = True) -> None:
-        """``counted``: the number of samples that the file's header tells is meant, and fewer are damage."""
-        self._file, self._name, self._counted = file, name, counted
+    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, num_samples: int | None) -> None:
+        """``num_samples``: in the file, fewer are damage; None where that is not known."""
+        self._file, self._name, self._stop = file, name, num_samples
         self.native_rate = file.samplerate  # Hz, of the file
         self._resampler = Resampler(file.samplerate, sample_rate)
-        self.num_samples = resampled_length(file.frames, file.samplerate, sample_rate) if counted else None
+        self.num_samples = None if num_samples is None else resampled_length(num_samples, file.samplerate, sample_rate)
         self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
         say_changes(name, file.channels, file.samplerate, sample_rate)
 
@@ -49,18 +52,11 @@ class AudioReader:
         Raises:
             CodecError: damage, samples that are not finite, or no samples.
         """
-        position = 0
-        while len(samples := self._read()):
-            finite = np.isfinite(samples).all(axis=1)
-            if not finite.all():
-                raise not_finite(self._name, position + int(finite.argmin()))
-            position += len(samples)
+        empty = True
+        for samples in sample_blocks(self._file, self._name, 0, self._stop):
+            empty = False
             yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
-        if self._counted and position < self._file.frames:
-            raise CodecError(
-                f"{self._name}: ends after {position} of {self._file.frames} samples; the file is damaged, get it again"
-            )
-        if not position:
+        if empty:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
         yield self._given(self._resampler.finish())
 
@@ -68,30 +64,65 @@ class AudioReader:
         self.num_given += len(block)
         return block
 
-    def _read(self) -> np.ndarray:
-        """(T, C)."""
-        try:
-            return self._file.read(_READ_BLOCK, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            raise CodecError(
-                f"{self._name}: cannot be decoded ({reason_of(error)}); the file is damaged"
-                + ("" if self._counted else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
-            ) from None
+
+def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | None) -> Iterator[np.ndarray]:
+    """Samples ``start`` to ``stop`` of an open file, (T, C) float32 each.
+
+    Memory follows what the file holds, not what its header claims.
+
+    Args:
+        file: at its start.
+        name: what errors call it.
+        start: first sample.
+        stop: the sample after the last, which is in the file. None: all of a pipe, whose length is not known.
+
+    Raises:
+        CodecError: damage, or samples that are not finite.
+    """
+    place = start
+    if file.subtype == "VORBIS":
+        # After a seek into the last page of a Vorbis stream libsndfile is off by the part of the page that is cut away.
+        place = min(start, max(0, file.frames - _VORBIS_LAST_PAGE))
+    try:
+        if place:
+            file.seek(place)
+        while stop is None or place < stop:
+            wanted = _READ_BLOCK if stop is None else min(stop - place, _READ_BLOCK)
+            block = file.read(wanted, dtype="float32", always_2d=True)
+            # Where a page of an Ogg file is lost libsndfile gives fewer samples, and at the next call those behind it.
+            if stop is not None and len(block) < wanted:
+                raise CodecError(
+                    f"{name}: breaks off after {place + len(block)} of {file.frames} samples; "
+                    "the file is damaged, get it again"
+                )
+            if not len(block):
+                return
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                raise not_finite(name, place + int(finite.argmin()))
+            if place + len(block) > start:
+                yield block[max(0, start - place) :]
+            place += len(block)
+    except soundfile.LibsndfileError as error:
+        raise CodecError(
+            f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged"
+            + ("" if stop is not None else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
+        ) from None
 
 
 @contextmanager
 def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
     """Open a file, to be read as mono at ``sample_rate`` Hz; what has to be changed for that is logged.
 
-    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+    A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
     Raises:
-        CodecError: no such file, a folder, no audio, no samples, or a rate that cannot be resampled.
+        CodecError: no such file, a folder, no audio, no samples, damage, or a rate that cannot be resampled.
     """
     path = Path(path)
-    with opened(path) as file:
-        warn_if_cut_short(path)
-        yield AudioReader(file, str(path), sample_rate)
+    with opened(path) as file, path.open("rb") as stream:
+        num_samples = check_whole(stream, str(path), file)
+        yield AudioReader(file, str(path), sample_rate, num_samples)
 
 
 @contextmanager
@@ -102,7 +133,7 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
     length is not known before the end.
 
     Raises:
-        CodecError: a terminal, no audio, or none that a pipe can carry.
+        CodecError: a terminal, no audio, none that a pipe can carry, or damage, which is not looked for in a pipe.
     """
     name = "standard input"
     stream = standard_input()
@@ -113,7 +144,8 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
         expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
         raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
     with file:
-        yield AudioReader(file, name, sample_rate, counted=seekable)
+        num_samples = check_whole(stream, name, file) if seekable else None
+        yield AudioReader(file, name, sample_rate, num_samples)
 
 
 class AudioWriter:
@@ -128,7 +160,7 @@ class AudioWriter:
         """Append (T,) or (C, T) float samples.
 
         Raises:
-            CodecError: samples that are not finite, or a place or rate that cannot be written.
+            CodecError: samples that are no floats or not finite, or a place or rate that cannot be written.
         """
         samples = as_finite(audio, str(self._path))
         self.peak = max(self.peak, peak_of(samples))
@@ -148,10 +180,12 @@ def writing(path: str | Path, sample_rate: int, channels: int = 1) -> Iterator[A
     Samples beyond [-1, 1] are clipped, and a warning names the peak.
 
     Raises:
-        CodecError: another suffix, or a place or rate that cannot be written.
+        CodecError: another suffix, a rate that is no whole number, or a place or rate that cannot be written.
     """
     path = Path(path)
     container, coding = output_format(path)
+    if not isinstance(sample_rate, Integral):
+        raise CodecError(f"{path}: a sample rate of {sample_rate} Hz; give a whole number")
     with replacing(path) as temporary:
         try:
             file = soundfile.SoundFile(_native(temporary), "w", sample_rate, channels, coding, format=container)
@@ -183,8 +217,9 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """An open audio file that has samples.
 
     Raises:
-        CodecError: no such file, a folder, no audio, or no samples.
+        CodecError: no such file, a folder, a pipe, no audio, or no samples.
     """
+    refuse_pipe(path)
     try:
         with path.open("rb") as file:
             empty = not file.read(1)
@@ -202,7 +237,9 @@ def opened(path: Path) -> Iterator[soundfile.SoundFile]:
         ) from None
     with file:
         if file.frames <= 0:
-            if there := unclaimed_bytes(path):
+            with path.open("rb") as stream:
+                there = unclaimed_bytes(stream)
+            if there:
                 raise CodecError(
                     f"{path}: its header promises no sample, though {there} bytes follow it, as a recorder that was "
                     f"cut off leaves it; repair it, e.g. with sox --ignore-length {path.name} repaired.wav"
@@ -231,8 +268,12 @@ def as_finite(audio: Tensor, name: str) -> Tensor:
     """On the CPU in float32.
 
     Raises:
-        CodecError: NaN or infinite samples.
+        CodecError: integers, or NaN or infinite samples.
     """
+    if not audio.is_floating_point():
+        raise CodecError(
+            f"{name}: audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range"
+        )
     samples = audio.detach().to("cpu", torch.float32)
     if not bool(samples.isfinite().all()):
         raise CodecError(f"{name}: the audio has NaN or infinite samples; nothing was written")

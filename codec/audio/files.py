@@ -10,13 +10,9 @@ import soundfile
 import torch
 from torch import Tensor
 
-from codec.audio.blocks import not_finite, opened, output_format, reason_of, say_changes, to_mono, writing
-from codec.audio.resampling import resample
-from codec.audio.wave_header import warn_if_cut_short
+from codec.audio.blocks import opened, output_format, reading, sample_blocks, writing
+from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
-
-_BLOCK = 1 << 20  # samples decoded at once: memory follows what a file holds, not what its header claims
-_VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
 
 
 @dataclass(frozen=True)
@@ -48,7 +44,8 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
 
     A segment is the same samples as that stretch of the whole file: bit for bit where the coding is lossless or Vorbis.
     MP3 and Opus decoders carry a state that a seek only approximates: the samples are those of the same instants, but
-    differ by rounding (MP3) or by less than -50 dB of full scale (Opus).
+    differ by rounding (MP3) or by less than -50 dB of full scale (Opus). Damage that decoders of
+    Ogg pass over is found where the whole file is read, and in segments mostly.
 
     Args:
         path: wav, flac, ogg or mp3.
@@ -61,7 +58,11 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
     Raises:
         CodecError: what :func:`info` raises, a ``start`` outside the file, damage, or samples that are not finite.
     """
-    with opened(Path(path)) as file:
+    path = Path(path)
+    with opened(path) as file:
+        if not start and num_samples is None:
+            with path.open("rb") as stream:
+                num_samples = check_whole(stream, str(path), file)
         return read_segment(file, str(path), start, num_samples), file.samplerate
 
 
@@ -73,29 +74,21 @@ def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_sampl
     if num_samples is not None and num_samples <= 0:
         raise CodecError(f"{name}: cannot read {num_samples} samples; ask for at least one")
     stop = total if num_samples is None else min(total, start + num_samples)
-    samples = _read_range(file, name, start, stop)
-    if samples.shape[-1] < stop - start:
-        raise CodecError(
-            f"{name}: ends after {start + samples.shape[-1]} of {total} samples; the file is damaged, get it again"
-        )
-    finite = np.isfinite(samples).all(axis=0)
-    if not finite.all():
-        raise not_finite(name, start + int(finite.argmin()))
-    return torch.from_numpy(samples)
+    blocks = [block.T for block in sample_blocks(file, name, start, stop)]
+    return torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1)))
 
 
 def load(path: str | Path, sample_rate: int) -> Tensor:
     """Read a whole file as mono (T,) float32 at ``sample_rate`` Hz; what had to be changed is logged.
 
-    A wave file that is shorter than its header says is read as far as it goes, with a warning.
+    A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
     Raises:
-        CodecError: what :func:`read` and :func:`resample` raise.
+        CodecError: no such file, a folder, no audio, no samples, damage, samples that are not finite, or a rate that
+            cannot be resampled.
     """
-    audio, rate = read(path)
-    warn_if_cut_short(Path(path))
-    say_changes(str(path), audio.shape[0], rate, sample_rate)
-    return resample(to_mono(audio), rate, sample_rate)
+    with reading(path, sample_rate) as reader:
+        return torch.cat(list(reader.blocks()))
 
 
 def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
@@ -109,8 +102,8 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
         sample_rate: Hz.
 
     Raises:
-        CodecError: another suffix, wrong shape, no samples, samples that are not finite, or a place or rate that
-            cannot be written.
+        CodecError: another suffix, wrong shape, no samples, samples that are no floats or not finite, a rate that is
+            no whole number, or a place or rate that cannot be written.
     """
     path = Path(path)
     output_format(path)
@@ -119,26 +112,3 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
         raise CodecError(f"{path}: audio of shape {tuple(audio.shape)}; expected (T,) or (C, T) with samples")
     with writing(path, sample_rate, len(channels)) as writer:
         writer.write(channels)
-
-
-def _read_range(file: soundfile.SoundFile, name: str, start: int, stop: int) -> np.ndarray:
-    """Samples ``start`` to ``stop``, (C, T); fewer where the data ends first."""
-    first = start
-    if file.subtype == "VORBIS":
-        # After a seek into the last page of a Vorbis stream libsndfile is off by the part of the page that is cut away.
-        first = min(start, max(0, file.frames - _VORBIS_LAST_PAGE))
-    blocks = []
-    try:
-        if first:
-            file.seek(first)
-        while first < stop:
-            block = file.read(min(stop - first, _BLOCK), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            blocks.append(block[max(0, start - first) :].T)
-            first += len(block)
-    except soundfile.LibsndfileError as error:
-        raise CodecError(f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged") from None
-    if not blocks:
-        return np.empty((file.channels, 0), np.float32)
-    return np.ascontiguousarray(np.concatenate(blocks, axis=1))

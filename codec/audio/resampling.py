@@ -6,17 +6,20 @@ torchaudio is imported when the first rate is changed: most audio has the model'
 from __future__ import annotations
 
 import math
+from numbers import Integral
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.audio.interpolation import Interpolator, Kernel
 from codec.errors import CodecError
 
-_MAX_TAPS = 1 << 25  # of a kernel; its size is the product of the reduced rates
+_MAX_TAPS = 1 << 20  # of torchaudio's table of kernels; its size is the product of the reduced rates
 
 
-def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: float | str) -> Tensor:
+def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: Any) -> Tensor:
     """Resample (..., T) to (..., ceil(T * to_rate / from_rate)) with a windowed sinc.
 
     Args:
@@ -26,11 +29,14 @@ def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: float | str)
         kernel: of ``torchaudio.functional.resample``, where its own defaults are not wanted.
 
     Raises:
-        CodecError: a rate that is not positive, or two rates that share too small a divisor for a kernel to be held.
+        CodecError: a rate that is no positive whole number.
     """
     _check_rates(from_rate, to_rate)
     if from_rate == to_rate:
         return audio
+    if not _has_table(from_rate, to_rate):
+        interpolator = Interpolator(from_rate, to_rate, Kernel(**kernel))
+        return torch.cat([interpolator.push(audio), interpolator.finish()], dim=-1)
     import torchaudio.functional
 
     T = audio.shape[-1]
@@ -83,7 +89,10 @@ class Resampler:
         divisor = math.gcd(from_rate, to_rate)
         self._step, self._made = from_rate // divisor, to_rate // divisor  # so many inputs make so many outputs
         self._taken = self._given = 0
-        if from_rate != to_rate:
+        self._interpolator = None
+        if not _has_table(from_rate, to_rate):
+            self._interpolator = Interpolator(from_rate, to_rate)
+        elif from_rate != to_rate:
             import torchaudio.transforms
 
             # The kernel in float32, as the function makes it.
@@ -93,11 +102,15 @@ class Resampler:
 
     def push(self, block: Tensor) -> Tensor:
         """The outputs that these samples complete, (T,)."""
+        if self._interpolator:
+            return self._interpolator.push(block)
         self._taken += len(block)
         return block if self.from_rate == self.to_rate else self._advance(block)
 
     def finish(self) -> Tensor:
         """What is left, (T,); nothing may follow."""
+        if self._interpolator:
+            return self._interpolator.finish()
         if self.from_rate == self.to_rate:
             return torch.zeros(0)
         missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
@@ -116,11 +129,14 @@ class Resampler:
 
 
 def _check_rates(from_rate: int, to_rate: int) -> None:
-    if from_rate <= 0 or to_rate <= 0:
-        raise CodecError(f"cannot resample {from_rate} Hz to {to_rate} Hz; rates are positive")
+    for rate in (from_rate, to_rate):
+        if not isinstance(rate, Integral) or rate <= 0:
+            raise CodecError(
+                f"cannot resample {from_rate} Hz to {to_rate} Hz; give rates that are positive whole numbers"
+            )
+
+
+def _has_table(from_rate: int, to_rate: int) -> bool:
+    """Whether the rates share a divisor by which all kernels can be held."""
     divisor = math.gcd(from_rate, to_rate)
-    if from_rate != to_rate and (from_rate // divisor) * (to_rate // divisor) > _MAX_TAPS:
-        raise CodecError(
-            f"cannot resample {from_rate} Hz to {to_rate} Hz: the rates have no useful common divisor; "
-            "convert the recording to a usual rate first"
-        )
+    return (from_rate // divisor) * (to_rate // divisor) <= _MAX_TAPS

@@ -35,7 +35,7 @@ class WaveStream:
         """Append (T,) float samples; what is beyond [-1, 1] is clipped.
 
         Raises:
-            CodecError: samples that are not finite.
+            CodecError: samples that are no floats, or not finite.
         """
         samples = as_finite(audio, self._name)
         self._begin()

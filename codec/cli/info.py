@@ -34,9 +34,15 @@ def info(
 
 
 def is_token_file(path: Path) -> bool:
-    """Whether a path is a .svq file, by its name or its first bytes."""
-    from codec.bitstream import MAGIC, SUFFIX
+    """Whether a path is a .svq file, by its name or its first bytes.
 
+    Raises:
+        CodecError: a pipe, of which these bytes can be read once only.
+    """
+    from codec.bitstream import MAGIC, SUFFIX
+    from codec.files import refuse_pipe
+
+    refuse_pipe(path)
     if path.suffix.lower() == SUFFIX:
         return True
     try:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from codec import audio as audio_io
 from codec.audio.blocks import opened
-from codec.audio.wave_header import warn_if_cut_short
 from codec.errors import CodecError
 from codec.evaluation.systems import Reconstruction
 from codec.manifest import Utterance
@@ -69,7 +68,6 @@ class ReconstructedFiles:
             raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
         path = self._folder / found[0]
         channels, rate = audio_io.read(path)
-        warn_if_cut_short(path)
         with opened(path) as file:
             rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == self.sample_rate
         if rate != self.sample_rate:

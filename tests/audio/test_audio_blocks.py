@@ -33,9 +33,10 @@ def test_blocks_are_the_whole_file(tmp_path: Path, speech: Tensor, suffix: str, 
     soundfile.write(path, samples, rate)
     with reading(path, 24_000) as reader:
         blocks = list(reader.blocks())
-    whole = audio.load(path, 24_000)
+    whole = audio.resample(audio.to_mono(audio.read(path)[0]), rate, 24_000)
     assert len(blocks) > 5
     assert reader.num_samples == len(whole)
+    assert torch.equal(torch.cat(blocks), audio.load(path, 24_000))
     torch.testing.assert_close(torch.cat(blocks), whole, rtol=0, atol=1e-6)
 
 
@@ -49,6 +50,41 @@ def test_damage_is_found_on_the_way(tmp_path: Path, speech: Tensor) -> None:
     for name, says in (("a.mp3", "of 48000 samples; the file is damaged"), ("nan.wav", "sample 7000 is NaN")):
         with reading(tmp_path / name, 24_000) as reader, pytest.raises(CodecError, match=says):
             list(reader.blocks())
+
+
+@pytest.mark.parametrize(("coding", "zeros"), [("VORBIS", 1500), ("OPUS", 1000)])
+@pytest.mark.parametrize("block", [5000, 1 << 17])
+def test_a_lost_page_of_ogg_is_damage(
+    tmp_path: Path, speech: Tensor, monkeypatch: pytest.MonkeyPatch, coding: str, zeros: int, block: int
+) -> None:
+    monkeypatch.setattr(audio.blocks, "_READ_BLOCK", block)
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech.repeat(3).numpy(), 24_000, format="OGG", subtype=coding)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + zeros] = bytes(zeros)
+    path.write_bytes(data)
+    attempts = [lambda: audio.read(path), lambda: audio.load(path, 24_000), lambda: encode_in_blocks(path)]
+    for attempt in attempts:
+        with pytest.raises(CodecError, match=r"a\.ogg: the page at byte \d+ fails its checksum; the file is damaged"):
+            attempt()
+
+
+def encode_in_blocks(path: Path) -> None:
+    with reading(path, 24_000) as reader:
+        list(reader.blocks())
+
+
+def test_fewer_samples_than_asked_for_are_damage(tmp_path: Path, speech: Tensor) -> None:
+    """In a segment, for which the pages of the whole file are not checked."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, speech.repeat(3).numpy(), 24_000, format="OGG", subtype="VORBIS")
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 1500] = bytes(1500)
+    path.write_bytes(data)
+    with pytest.raises(CodecError, match=r"breaks off after \d+ of \d+ samples; the file is damaged"):
+        audio.read(path, 0, 140_000)
 
 
 def test_written_blocks_are_the_whole(tmp_path: Path, speech: Tensor) -> None:

@@ -106,7 +106,7 @@ def test_a_segment_does_not_decode_the_whole_file(tmp_path: Path, monkeypatch: p
 
 
 def test_a_file_longer_than_one_block_is_read_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio.files, "_BLOCK", 1000)
+    monkeypatch.setattr(audio.blocks, "_READ_BLOCK", 1000)
     samples = np.arange(-5005, 5006, dtype=np.float32) / 8192
     path = save(tmp_path / "a.wav", samples, 16_000, subtype="FLOAT")
     assert np.array_equal(audio.read(path)[0][0].numpy(), samples)
@@ -129,6 +129,10 @@ def test_asking_for_no_samples_is_refused(tmp_path: Path) -> None:
 
 def make_missing(folder: Path) -> Path:
     return folder / "missing.wav"
+
+
+def make_long_name(folder: Path) -> Path:
+    return folder / f"{'a' * 300}.wav"
 
 
 def make_folder(folder: Path) -> Path:
@@ -158,6 +162,7 @@ def make_sampleless(folder: Path) -> Path:
 @pytest.mark.parametrize(
     ("make", "parts"),
     [
+        (make_long_name, ("aaa.wav", "too long", "give an existing audio file")),
         (make_missing, ("missing.wav", "No such file", "give an existing audio file")),
         (make_folder, ("folder.wav", "is a folder", "give an audio file")),
         (make_text, ("text.wav", "not audio", "expected wav, flac, ogg or mp3")),
@@ -221,6 +226,79 @@ def test_a_wave_file_cut_short_is_read_with_a_warning(
     assert caplog.messages == ([says] * 2 if promised is None else [])
 
 
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg", ".aiff", ".au"])
+def test_a_whole_file_is_no_reason_to_warn(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    soundfile.write(path, speech.numpy(), 24_000)
+    audio.load(path, 24_000)
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+def test_an_ogg_file_cut_short_is_read_with_a_warning(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, coding: str
+) -> None:
+    path = tmp_path / "a.ogg"
+    data = save(path, speech.repeat(3).numpy(), 24_000, format="OGG", subtype=coding).read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+    assert 0 < len(audio.load(path, 24_000)) < 3 * len(speech)
+    assert caplog.messages == [f"{path}: was cut short, its last page is missing; get it again"]
+
+
+def without_count(path: Path) -> bytes:
+    """An MP3 file without its first frame, which counts the samples."""
+    data = path.read_bytes()
+    return data[data.index(data[:2], 48) :]
+
+
+def mp3(path: Path, samples: np.ndarray) -> Path:
+    return save(path, samples, 24_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+
+
+def test_more_samples_than_an_mp3_header_counts_are_told(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = mp3(tmp_path / "a.mp3", speech.numpy())
+    path.write_bytes(path.read_bytes() * 3)
+    assert len(audio.load(path, 24_000)) == 48_000
+    assert caplog.messages == [
+        f"{path}: only 2.00 s of 6.24 s are read, as its header counts no more; convert it to wave first"
+    ]
+
+
+def test_an_mp3_that_no_header_counts_is_read_as_far_as_libsndfile_does(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """libsndfile estimates by the first frames: too few samples where these have more bits than others, or too many."""
+    loud, quiet = speech.numpy(), 1e-4 * speech.numpy()
+    path = mp3(tmp_path / "a.mp3", np.concatenate([loud, quiet]))
+    path.write_bytes(without_count(path))
+    read = len(audio.load(path, 24_000))
+    assert read < 96_000
+    assert f"{path}: only {read / 24_000:.2f} s of 4.0" in caplog.text
+    assert "as no header counts its samples" in caplog.text
+
+    caplog.clear()
+    path = mp3(path, np.concatenate([quiet, loud]))
+    path.write_bytes(without_count(path))
+    assert audio.info(path).num_samples > 200_000
+    assert 96_000 <= len(audio.load(path, 24_000)) == audio.read(path)[0].shape[1] < 100_000
+    assert not caplog.messages
+
+
+@pytest.mark.parametrize("coding", ["VORBIS", "OPUS"])
+def test_a_second_recording_in_an_ogg_file_is_told(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture, coding: str
+) -> None:
+    path = save(tmp_path / "a.ogg", speech.numpy(), 24_000, format="OGG", subtype=coding)
+    path.write_bytes(path.read_bytes() * 2)
+    assert len(audio.load(path, 24_000)) == len(speech)
+    says = f"{path}: only the first of several recordings in it is read; convert it to wave first"
+    assert caplog.messages == [says]
+
+
 def test_a_wave_header_left_at_zero_says_how_to_repair_the_file(tmp_path: Path, speech: Tensor) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, speech[:5000].numpy(), 24_000)
@@ -277,8 +355,8 @@ def test_resampling_to_the_same_rate_changes_nothing(speech: Tensor) -> None:
     assert audio.resample(speech, 24_000, 24_000) is speech
 
 
-@pytest.mark.parametrize(("from_rate", "to_rate"), [(0, 24_000), (24_000, -1), (44_101, 24_000)])
-def test_rates_that_cannot_be_resampled_are_refused(from_rate: int, to_rate: int) -> None:
+@pytest.mark.parametrize(("from_rate", "to_rate"), [(0, 24_000), (24_000, -1), (44_100.5, 24_000)])
+def test_rates_that_cannot_be_resampled_are_refused(from_rate: float, to_rate: int) -> None:
     with pytest.raises(CodecError) as error:
         audio.resample(torch.zeros(10), from_rate, to_rate)
     one_line(error, f"{from_rate} Hz to {to_rate} Hz")
@@ -351,12 +429,14 @@ def test_full_scale_does_not_clip(tmp_path: Path, caplog: pytest.LogCaptureFixtu
         ("a.wav", torch.zeros(0), 24_000, ("(0,)", "expected (T,) or (C, T)")),
         ("a.wav", torch.zeros(1, 1, 5), 24_000, ("(1, 1, 5)", "expected (T,) or (C, T)")),
         ("a.wav", torch.tensor([0.0, math.nan]), 24_000, ("a.wav", "NaN or infinite")),
+        ("a.wav", torch.ones(5, dtype=torch.int16), 24_000, ("a.wav", "torch.int16", "floats in [-1, 1]; divide")),
+        ("a.wav", torch.zeros(5), 24_000.5, ("a.wav", "24000.5 Hz", "a whole number")),
         ("a.flac", torch.zeros(5), 4_000_000, ("a.flac", "4000000 Hz", "try .wav")),
         ("file/a.wav", torch.zeros(5), 24_000, ("file/a.wav", "choose a writable folder")),
     ],
 )
 def test_what_cannot_be_written_leaves_nothing(
-    tmp_path: Path, name: str, samples: Tensor, sample_rate: int, parts: tuple[str, ...]
+    tmp_path: Path, name: str, samples: Tensor, sample_rate: float, parts: tuple[str, ...]
 ) -> None:
     (tmp_path / "file").write_text("a regular file, not a folder")
     with pytest.raises(CodecError) as error:

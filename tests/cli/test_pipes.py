@@ -66,6 +66,23 @@ def test_files_and_pipes_mix(files: Path) -> None:
     assert (files / "c.wav").read_bytes() == (files / "a.wav").read_bytes()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "encode <(cat stereo.wav) -o b.svq MODEL",
+        "decode <(cat a.svq) -o b.wav MODEL",
+        "tokens <(cat a.svq)",
+        "info <(cat a.svq)",
+    ],
+)
+def test_a_pipe_is_no_file(files: Path, line: str) -> None:
+    ended = shell(files, f"CODEC {line}")
+    assert ended.returncode == 2 and ended.stdout == b""
+    assert (
+        b"is a pipe, and a file is needed; save it first, or where - is taken redirect it: - < /dev/fd/" in ended.stderr
+    )
+
+
 # -- mistakes, in this process ----------------------------------------------------------------------------------------
 
 
