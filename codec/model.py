@@ -19,7 +19,7 @@ from codec.config import DecoderConfig, ModelConfig, build
 from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
-from codec.files import read_json, replacing, write_text
+from codec.files import read_json
 from codec.inference import Inference
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
@@ -33,7 +33,7 @@ from codec.pretrained import (
     find_model,
     load_weights,
     read_model_weights,
-    remove_old_files,
+    replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
 
@@ -271,13 +271,16 @@ class Codec(nn.Module):
     # -- files ----------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
-        directory = Path(directory)
+        """Write ``config.json`` and ``model.safetensors``; a model that is there stays until this one is whole.
+
+        Raises:
+            CodecError: the folder cannot be written, or the disk is full; what was there is untouched then.
+        """
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
-        remove_old_files(directory)
-        with replacing(directory / WEIGHTS_FILE) as temporary:
-            temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
-        write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
+        settings = json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n"
+        with replacing_model(Path(directory), [CONFIG_FILE, WEIGHTS_FILE]) as paths:
+            paths[CONFIG_FILE].write_text(settings, encoding="utf-8")
+            paths[WEIGHTS_FILE].write_bytes(save(weights))  # save_file has an error of its own for a full disk
 
     def push_to_hub(
         self, repository: str, *, licence: str | None = None, private: bool = False, revision: str | None = None
