@@ -77,13 +77,17 @@ def working(task: str) -> AbstractContextManager[object]:
     return console.status(Text(task))  # as Text, brackets in a path are no markup
 
 
-def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> None:
+def check_output(output: Path, force: bool, suffixes: Sequence[str] = (), *, source: Path | None = None) -> None:
     """Refuse an output before any work is done for it.
 
     Raises:
-        CodecError: it exists and ``force`` is not given, its suffix is not one of ``suffixes``, or its folder can
-            neither be written to nor be made.
+        CodecError: it is ``source``, or a folder; it exists and ``force`` is not given, its suffix is not one of
+            ``suffixes``, or its folder can neither be written to nor be made.
     """
+    if source is not None and os.path.exists(output) and os.path.exists(source) and output.samefile(source):
+        raise CodecError(f"{output}: is the file that is read, which stays as it is; give another name with -o")
+    if os.path.isdir(output):  # unlike Path's, takes names that are too long
+        raise CodecError(f"{output}: is a folder; give the name of a file to write")
     if suffixes and output.suffix.lower() not in suffixes:
         raise CodecError(f"{output}: expected an output that ends in {' or '.join(suffixes)}; give such a name with -o")
     if os.path.lexists(output) and not force:
