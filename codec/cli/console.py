@@ -84,17 +84,25 @@ def check_output(output: Path, force: bool, suffixes: Sequence[str] = (), *, sou
         CodecError: it is ``source``, or a folder; it exists and ``force`` is not given, its suffix is not one of
             ``suffixes``, or its folder can neither be written to nor be made.
     """
-    if source is not None and os.path.exists(output) and os.path.exists(source) and output.samefile(source):
+    there = os.path.lexists(output)  # unlike Path's questions, takes names that are too long
+    if there and source is not None and _same_file(output, source):
         raise CodecError(f"{output}: is the file that is read, which stays as it is; give another name with -o")
-    if os.path.isdir(output):  # unlike Path's, takes names that are too long
+    if there and output.is_dir():
         raise CodecError(f"{output}: is a folder; give the name of a file to write")
     if suffixes and output.suffix.lower() not in suffixes:
         raise CodecError(f"{output}: expected an output that ends in {' or '.join(suffixes)}; give such a name with -o")
-    if os.path.lexists(output) and not force:
+    if there and not force:
         raise CodecError(f"{output}: exists already; give --force to replace it, or another name")
     folder = next(folder for folder in output.absolute().parents if os.path.lexists(folder))
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise CodecError(f"{output}: cannot write there, {folder} is no writable folder; choose another place")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 STREAM = Path("-")  # standard input or output
