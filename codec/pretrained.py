@@ -32,15 +32,19 @@ def find_model(name_or_dir: str | Path, revision: str | None = None) -> Path:
     ``revision``: branch, tag or commit of a repository; None: its main branch.
 
     Raises:
-        CodecError: none of them (the nearest name that ships is suggested), or a repository that cannot be had.
+        CodecError: none of them (the nearest name that ships is suggested), a file, or a repository that cannot be had.
     """
     directory = Path(name_or_dir)
     name = str(name_or_dir)
+    if not name:
+        raise CodecError("the name of the model is empty; give a folder (. is the current one) or a name")
     shipped = None if directory.is_dir() else bundled.bundled_models().get(name)
     if directory.is_dir() or shipped:
         if revision is not None:
             raise CodecError(f"{name}: is no repository, and has no revision {revision!r}; leave it out")
         return bundled_folder(shipped) if shipped else directory
+    if directory.is_file():
+        raise CodecError(f"{name}: is a file; give the folder of a model, or a name")
     if re.fullmatch(_REPOSITORY, name):
         return _fetch(name, revision)
     raise CodecError(f"{name}: no such model folder, and no model that ships has this name; {bundled.suggestion(name)}")

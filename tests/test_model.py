@@ -320,6 +320,16 @@ def test_a_hub_name_is_looked_up_and_works_off_line(hub_cache: Path, tiny_codec:
         Codec.from_pretrained("someone/else")
 
 
+def test_files_and_nothing_are_no_names(hub_cache: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hub_cache / "sp.wav").write_bytes(b"RIFF")
+    with pytest.raises(CodecError, match=r"hub/sp\.wav: is a file; give the folder of a model, or a name"):
+        Codec.from_pretrained("hub/sp.wav")  # which could be a repository's name
+    monkeypatch.chdir(tiny_model_dir)
+    with pytest.raises(CodecError, match="the name of the model is empty"):
+        Codec.from_pretrained("")
+    assert Codec.from_pretrained(".", "cpu")
+
+
 def test_other_rates_and_strides_are_settings(speech: torch.Tensor) -> None:
     config = build(
         ModelConfig,

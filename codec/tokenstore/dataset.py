@@ -17,7 +17,7 @@ from codec.pretrained import sha256_of
 from codec.tokenstore.entry import TokenEntry
 from codec.tokenstore.formats import ShardReader, find_format
 from codec.tokenstore.formats.base import AGAIN, reading
-from codec.tokenstore.index import read_index, shard_names
+from codec.tokenstore.index import INDEX_FILE, read_index, shard_names
 
 OPEN_SHARDS = 16  # kept open at a time
 
@@ -47,6 +47,8 @@ class TokenDataset(Dataset[TokenEntry]):
             self.folder, files = paths[0].parent, paths
             if outside := [path for path in paths if path.parent != self.folder]:
                 raise CodecError(f"{outside[0]}: not in {self.folder}; give shards of one dataset")
+        if not (self.folder / INDEX_FILE).exists() and not paths[0].exists():
+            raise CodecError(f"{paths[0]}: no such file or folder; give the folder of a token dataset, or files in one")
         self.index = read_index(self.folder)
         self.model = self.index.model
         find_format(self.index.format)
