@@ -7,12 +7,15 @@ import json
 import os
 import stat
 import sys
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from codec.errors import CodecError
+
+LONGEST_NAME = 255  # bytes of a file's name, on all common file systems
 
 
 @contextmanager
@@ -23,12 +26,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     suffix, because writers choose the format by it.
 
     Raises:
-        CodecError: the folder cannot be made or written to, or ``path`` is a folder.
+        CodecError: the folder cannot be made or written to, ``path`` is a folder, or its name is too long.
     """
     path = Path(path)
+    if (length := len(os.fsencode(path.name))) > LONGEST_NAME:
+        raise CodecError(f"{path}: a name of {length} bytes, file systems take {LONGEST_NAME}; give a shorter one")
     if path.is_dir():
         raise CodecError(f"{path}: is a folder; give the name of a file to write")
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         made = [folder for folder in path.parents if not folder.exists()]  # from the inside out
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -50,6 +55,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
             for folder in made:
                 with suppress(OSError):  # it has got other files meanwhile
                     folder.rmdir()
+
+
+def _temporary_name(name: str) -> str:
+    """``.STEM.PID.part.SUFFIX``; of a stem that leaves no room for the rest, its begin and a checksum."""
+    stem, suffix = Path(name).stem, Path(name).suffix
+    end = f".{os.getpid()}.part{suffix}"
+    room = LONGEST_NAME - len(os.fsencode(f".{end}"))
+    if len(os.fsencode(stem)) > room:
+        checksum = f"~{zlib.crc32(os.fsencode(name)):08x}"  # names may differ in their ends alone
+        stem = os.fsencode(stem)[: max(0, room - len(checksum))].decode(errors="ignore") + checksum
+    return f".{stem}{end}"
 
 
 @contextmanager

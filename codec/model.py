@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple, Self
@@ -19,7 +20,7 @@ from codec.config import DecoderConfig, ModelConfig, build
 from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
-from codec.files import read_json, replacing, write_text
+from codec.files import read_json
 from codec.inference import Inference
 from codec.modules.istft import ISTFTHead
 from codec.modules.masked import frame_mask
@@ -33,7 +34,7 @@ from codec.pretrained import (
     find_model,
     load_weights,
     read_model_weights,
-    remove_old_files,
+    replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
 
@@ -177,8 +178,11 @@ class Codec(nn.Module):
             frames is code 0.
 
         Raises:
-            CodecError: wrong shape, no samples, not finite, or lengths outside the batch.
+            CodecError: no tensor, wrong shape, no samples, not finite, lengths outside the batch, or a sample rate that
+                is no whole number.
         """
+        if sample_rate is not None and not isinstance(sample_rate, Integral):
+            raise CodecError(f"sample_rate={sample_rate!r}: expected whole Hz; give an int")
         batch = self._as_batch(audio)
         own = _check_lengths(lengths, batch)
         if sample_rate is not None and sample_rate != self.sample_rate:
@@ -205,27 +209,24 @@ class Codec(nn.Module):
 
         Args:
             tokens: what :meth:`encode` gave, or plain tokens (B, F) or (F,).
-            length: samples to return; None: the encoded length, or F * hop for plain tokens.
+            length: samples to return, the first of the decoding; None: the encoded length, or F * hop for plain tokens.
 
         Returns:
-            (B, 1, T) float32. In a batch of different lengths, shorter items end in zeros.
+            (B, 1, T) float32. Items that are shorter than T end in zeros.
 
         Raises:
-            CodecError: wrong shape or type, a token outside the codebook, a length that the tokens do not reach.
+            CodecError: no tensor, wrong shape or type, a token outside the codebook, a length that the tokens do not
+                reach.
         """
-        if isinstance(tokens, Tokens):
-            ids, own = tokens.tokens, tokens.lengths.tolist()
-        else:
-            ids = tokens.unsqueeze(0) if tokens.ndim == 1 else tokens
-            own = [ids.shape[-1] * self.hop_length] * len(ids)
-        self._check_tokens(ids)
+        ids, lengths = tokens if isinstance(tokens, Tokens) else (tokens, None)
+        check_tensor(ids, "tokens")
+        ids = self._check_tokens(ids.unsqueeze(0) if lengths is None and ids.ndim == 1 else ids)
         reach = ids.shape[-1] * self.hop_length
+        own = [reach] * len(ids) if lengths is None else _as_ints(lengths)
         if len(own) != len(ids) or not all(0 < item <= reach for item in own):
             raise CodecError(f"lengths={own}: expected {len(ids)} numbers from 1 to {reach}, what the tokens hold")
-        if length is not None:
-            if not 0 < length <= reach:
-                raise CodecError(f"length={length}: {ids.shape[-1]} tokens hold 1 to {reach} samples")
-            own = [min(length, -(-item // self.hop_length) * self.hop_length) for item in own]
+        if length is not None and not (isinstance(length, Integral) and 0 < length <= reach):
+            raise CodecError(f"length={length}: {ids.shape[-1]} tokens hold 1 to {reach} samples")
         ids = ids.to(self.device)
         audio = torch.zeros(len(own), 1, length or max(own), device=self.device)
         frames = [-(-item // self.hop_length) for item in own]
@@ -234,10 +235,12 @@ class Codec(nn.Module):
         own_frames = None if min(frames) == longest else torch.tensor(frames)
         decoded = self.inference.audio(self.decoder, self.quantizer.decode(ids[:, :longest]), own_frames)
         for row, item, waveform in zip(audio, own, decoded, strict=True):
-            row[:, :item] = waveform[:, :item]
+            given = min(item, audio.shape[-1])  # cut last: what a sample is depends on all tokens
+            row[:, :given] = waveform[:, :given]
         return audio
 
     def _as_batch(self, audio: Tensor) -> Tensor:
+        check_tensor(audio, "audio")
         if not audio.is_floating_point():
             raise CodecError(f"audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range")
         batch = audio
@@ -256,9 +259,8 @@ class Codec(nn.Module):
             raise CodecError("audio has NaN or infinite samples; repair the recording or leave it out")
         return batch
 
-    def _check_tokens(self, ids: Tensor) -> None:
-        if ids.ndim != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-            raise CodecError(f"tokens of shape {tuple(ids.shape)} and type {ids.dtype}: expected integers (B, F)")
+    def _check_tokens(self, ids: Tensor) -> Tensor:
+        ids = as_token_ids(ids, 2)
         if ids.numel() == 0:
             raise CodecError("no tokens to decode; give at least one")
         low, high = int(ids.min()), int(ids.max())
@@ -267,17 +269,21 @@ class Codec(nn.Module):
                 f"tokens from {low} to {high}: this model's codebook has {self.codebook_size} codes (0 to "
                 f"{self.codebook_size - 1}); were they made by another model?"
             )
+        return ids
 
     # -- files ----------------------------------------------------------------------------------------------------
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write ``config.json`` and ``model.safetensors``; each file is whole or not there."""
-        directory = Path(directory)
+        """Write ``config.json`` and ``model.safetensors``; a model that is there stays until this one is whole.
+
+        Raises:
+            CodecError: the folder cannot be written, or the disk is full; what was there is untouched then.
+        """
         weights = {name: value.detach().contiguous().cpu() for name, value in self.state_dict().items()}
-        remove_old_files(directory)
-        with replacing(directory / WEIGHTS_FILE) as temporary:
-            temporary.write_bytes(save(weights))  # save_file has an error of its own for a full disk
-        write_text(directory / CONFIG_FILE, json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n")
+        settings = json.dumps(json.loads(self.config.model_dump_json()), indent=2) + "\n"
+        with replacing_model(Path(directory), [CONFIG_FILE, WEIGHTS_FILE]) as paths:
+            paths[CONFIG_FILE].write_text(settings, encoding="utf-8")
+            paths[WEIGHTS_FILE].write_bytes(save(weights))  # save_file has an error of its own for a full disk
 
     def push_to_hub(
         self, repository: str, *, licence: str | None = None, private: bool = False, revision: str | None = None
@@ -338,11 +344,50 @@ class Codec(nn.Module):
             return codec.to(target).eval()
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Refuse arrays, lists and whatever else is given in the place of a tensor.
+
+    Raises:
+        CodecError: tells how to make one.
+    """
+    if not isinstance(value, Tensor):
+        raise CodecError(
+            f"{name} of type {type(value).__name__}: expected a tensor; torch.from_numpy makes one of an array, "
+            "torch.tensor of a list"
+        )
+
+
+def as_token_ids(tokens: Tensor, ndim: int) -> Tensor:
+    """Tokens of any integer type, such as those that files keep, as int64.
+
+    Args:
+        tokens: to be checked.
+        ndim: 1 for (F,), 2 for (B, F).
+
+    Raises:
+        CodecError: no tensor, another number of dimensions, or no integers.
+    """
+    check_tensor(tokens, "tokens")
+    integers = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
+    if tokens.ndim != ndim or not integers:
+        expected = "integers (F,)" if ndim == 1 else "integers (B, F)"
+        raise CodecError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: expected {expected}")
+    return tokens.long()
+
+
 def _check_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
     B, T = batch.shape
     if lengths is None:
         return [T] * B
-    own = [int(length) for length in lengths]
+    own = _as_ints(lengths)
     if len(own) != B or not all(0 < length <= T for length in own):
         raise CodecError(f"lengths={own}: expected {B} numbers from 1 to {T}")
     return own
+
+
+def _as_ints(lengths: Tensor) -> list[int]:
+    """Lengths of a batch as numbers; lists of them serve as well as tensors."""
+    found = lengths.tolist() if isinstance(lengths, Tensor) else lengths
+    if not isinstance(found, (list, tuple)) or not all(isinstance(length, Integral) for length in found):
+        raise CodecError(f"lengths={found!r}: expected one whole number for each item of the batch")
+    return list(found)

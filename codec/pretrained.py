@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import torch
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from codec import bundled
 from codec.errors import CodecError
-from codec.files import read_json
+from codec.files import read_json, replacing, write_text
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -30,15 +32,19 @@ def find_model(name_or_dir: str | Path, revision: str | None = None) -> Path:
     ``revision``: branch, tag or commit of a repository; None: its main branch.
 
     Raises:
-        CodecError: none of them (the nearest name that ships is suggested), or a repository that cannot be had.
+        CodecError: none of them (the nearest name that ships is suggested), a file, or a repository that cannot be had.
     """
     directory = Path(name_or_dir)
     name = str(name_or_dir)
+    if not name:
+        raise CodecError("the name of the model is empty; give a folder (. is the current one) or a name")
     shipped = None if directory.is_dir() else bundled.bundled_models().get(name)
     if directory.is_dir() or shipped:
         if revision is not None:
             raise CodecError(f"{name}: is no repository, and has no revision {revision!r}; leave it out")
         return bundled_folder(shipped) if shipped else directory
+    if directory.is_file():
+        raise CodecError(f"{name}: is a file; give the folder of a model, or a name")
     if re.fullmatch(_REPOSITORY, name):
         return _fetch(name, revision)
     raise CodecError(f"{name}: no such model folder, and no model that ships has this name; {bundled.suggestion(name)}")
@@ -138,12 +144,39 @@ def read_model_weights(directory: Path) -> dict[str, Tensor]:
     return weights
 
 
-def remove_old_files(directory: Path) -> None:
-    """Before a model is written: take away what would be told of it, but is of the model that was there."""
-    for name in (CHECKSUMS_FILE, TRAINING_FILE, PARTS_INDEX_FILE):
-        (directory / name).unlink(missing_ok=True)
-    for part in directory.glob(PARTS):
-        part.unlink()
+@contextmanager
+def replacing_model(directory: Path, names: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """Yield a temporary path for each file of a model; together they replace the model in ``directory``.
+
+    They do so when the block ends well; until then, and when it fails, the folder is as it was. Whoever reads
+    meanwhile, or after a kill, finds the old model, the new one, or files that ``SHA256SUMS`` refuses: never a mix.
+
+    Args:
+        directory: of the model.
+        names: of all files, the settings among them.
+
+    Raises:
+        CodecError: the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        # Renamed in the reverse order: the settings, without which nothing is a model, come last.
+        order = sorted(names, key=lambda name: name != CONFIG_FILE)
+        paths = {name: stack.enter_context(replacing(directory / name)) for name in order}
+        yield paths
+        before = directory / CONFIG_FILE
+        same = before.is_file() and before.read_bytes() == paths[CONFIG_FILE].read_bytes()
+        if before.is_file() and not (same and WEIGHTS_FILE in names):  # else one renaming is all that counts
+            write_sums(directory, paths)
+        (directory / TRAINING_FILE).unlink(missing_ok=True)  # is told of the old model
+    for path in (directory / WEIGHTS_FILE, directory / PARTS_INDEX_FILE, *directory.glob(PARTS)):
+        if path.name not in names:
+            path.unlink(missing_ok=True)
+    (directory / CHECKSUMS_FILE).unlink(missing_ok=True)
+
+
+def write_sums(folder: Path, files: Mapping[str, Path]) -> None:
+    """Write ``SHA256SUMS`` into a folder, as ``sha256sum -c`` reads it; ``files``: names there, and where each lies."""
+    write_text(folder / CHECKSUMS_FILE, "".join(f"{sha256_of(path)}  {name}\n" for name, path in files.items()))
 
 
 def read_weights(path: Path, dtype: torch.dtype | None = None) -> dict[str, Tensor]:

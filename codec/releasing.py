@@ -19,8 +19,8 @@ from codec.errors import CodecError
 from codec.files import write_text
 from codec.manifest import read_manifest
 from codec.model import Codec
-from codec.pretrained import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, sha256_of, weight_files
-from codec.sharing import CARD_FILE, RUN_FILE, model_card, run_facts, scores_of, write_sums
+from codec.pretrained import CHECKSUMS_FILE, CONFIG_FILE, WEIGHTS_FILE, sha256_of, weight_files, write_sums
+from codec.sharing import CARD_FILE, RUN_FILE, model_card, run_facts, scores_of
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ def release(
         )
         write_text(work / CARD_FILE, card)
         write_text(work / RUN_FILE, _settings(run_file))
-        write_sums(work, [CONFIG_FILE, *weight_files(work)])
+        write_sums(work, {file: work / file for file in (CONFIG_FILE, *weight_files(work))})
         num_bytes = sum((work / file).stat().st_size for file in weight_files(work))
         if folder.exists():
             shutil.rmtree(folder)

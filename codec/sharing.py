@@ -6,14 +6,14 @@ import importlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from codec.config import load_run_config
 from codec.errors import CodecError
-from codec.files import read_json, replacing, write_text
+from codec.files import read_json
 from codec.model import Codec
 from codec.pretrained import (
     CHECKSUMS_FILE,
@@ -23,9 +23,9 @@ from codec.pretrained import (
     TRAINING_FILE,
     WEIGHTS_FILE,
     check_repository_name,
-    remove_old_files,
-    sha256_of,
+    replacing_model,
     weight_files,
+    write_sums,
 )
 
 logger = logging.getLogger(__name__)
@@ -60,21 +60,13 @@ def prepare(
         raise CodecError(f"{output}: is the model's own folder, which stays as it is; give another one to write")
     codec = Codec.from_pretrained(model, "cpu")
     card = model_card(codec, repository, licence=licence, run=run_facts(model), scores=scores_of(codec, evaluation))
-    remove_old_files(output)
-    if WEIGHTS_FILE not in weight_files(model):
-        (output / WEIGHTS_FILE).unlink(missing_ok=True)
     files = [CONFIG_FILE, *weight_files(model)]
-    for name in files:  # bytes as they are: weights in half precision stay so
-        with replacing(output / name) as temporary:
-            shutil.copyfile(model / name, temporary)
-    write_text(output / CARD_FILE, card)
-    write_sums(output, files)
+    with replacing_model(output, [*files, CARD_FILE]) as paths:
+        for name in files:  # bytes as they are: weights in half precision stay so
+            shutil.copyfile(model / name, paths[name])
+        paths[CARD_FILE].write_text(card, encoding="utf-8")
+    write_sums(output, {name: output / name for name in files})
     return codec
-
-
-def write_sums(folder: Path, files: Sequence[str]) -> None:
-    """Write ``SHA256SUMS`` of these files of a folder, as ``sha256sum -c`` reads it."""
-    write_text(folder / CHECKSUMS_FILE, "".join(f"{sha256_of(folder / name)}  {name}\n" for name in files))
 
 
 def push(folder: Path, repository: str, *, private: bool = False, revision: str | None = None) -> str:

@@ -7,6 +7,7 @@ decoded in windows that overlap, with a crossfade at each seam. ``docs/long_audi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.model import Codec
+from codec.model import Codec, as_token_ids, check_tensor
 
 PIECE_S = 6.0  # audio that the encoder takes at once, whatever the size of the chunks
 
@@ -35,16 +36,18 @@ class Windows:
         """Window and overlap in frames, crossfade in samples (even).
 
         Raises:
-            CodecError: the overlap leaves no step to the next window, or is shorter than the crossfade.
+            CodecError: the overlap leaves no step to the next window, or is shorter than the crossfade; a duration that
+                is not finite.
         """
-        window, overlap = round(self.window_s * codec.frame_rate), round(self.overlap_s * codec.frame_rate)
-        fade = 2 * round(self.fade_s * codec.sample_rate / 2)
-        if not (0 <= fade <= overlap * codec.hop_length and 0 < 2 * overlap <= window):
-            raise CodecError(
-                f"window_s={self.window_s:g}, overlap_s={self.overlap_s:g}, fade_s={self.fade_s:g}: expected an "
-                "overlap of at least one frame, at most half a window, and a crossfade that fits into the overlap"
-            )
-        return window, overlap, fade
+        if all(map(math.isfinite, (self.window_s, self.overlap_s, self.fade_s))):
+            window, overlap = round(self.window_s * codec.frame_rate), round(self.overlap_s * codec.frame_rate)
+            fade = 2 * round(self.fade_s * codec.sample_rate / 2)
+            if 0 <= fade <= overlap * codec.hop_length and 0 < 2 * overlap <= window:
+                return window, overlap, fade
+        raise CodecError(
+            f"window_s={self.window_s:g}, overlap_s={self.overlap_s:g}, fade_s={self.fade_s:g}: expected an "
+            "overlap of at least one frame, at most half a window, and a crossfade that fits into the overlap"
+        )
 
 
 DEFAULT_WINDOWS = Windows()
@@ -71,6 +74,7 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
     piece_size = max(1, round(PIECE_S * codec.sample_rate))
     position = 0
     for chunk in chunks:
+        check_tensor(chunk, "audio")
         if chunk.ndim != 1 or not chunk.is_floating_point():
             raise CodecError(f"audio of shape {tuple(chunk.shape)} and type {chunk.dtype}: expected (T,), floats")
         for piece in chunk.split(piece_size):
@@ -103,7 +107,7 @@ def decode_chunks(codec: Codec, chunks: Iterable[Tensor], windows: Windows = DEF
 
     Args:
         codec: the model.
-        chunks: tokens (F,), of any length.
+        chunks: tokens (F,), integers, of any length; a row of what :meth:`Codec.encode` gives.
         windows: where to cut.
 
     Yields:
@@ -119,7 +123,7 @@ def decode_chunks(codec: Codec, chunks: Iterable[Tensor], windows: Windows = DEF
     held = torch.zeros(0, dtype=torch.int64)  # from frame `begin` on
     begin = start = 0  # `start`: frame of the next window
     for chunk in chunks:
-        held = torch.cat([held, chunk.to("cpu")])
+        held = torch.cat([held, as_token_ids(chunk, 1).cpu()])
         while begin + len(held) > start + window:
             audio = codec.decode(held[start - begin : start - begin + window])[0, 0]
             yield joiner.add(audio, start * hop, seam=(start + window) * hop - overlap * hop // 2)

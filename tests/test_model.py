@@ -66,6 +66,8 @@ def test_facts() -> None:
     ("audio", "says"),
     [
         (torch.zeros(0), "has no samples"),
+        (torch.zeros(9).numpy(), "audio of type ndarray: expected a tensor; torch.from_numpy makes one of an array"),
+        ([0.0, 0.1], "audio of type list: expected a tensor"),
         (torch.zeros(2, 2, 100), "expected (T,), (B, T) or (B, 1, T); down-mix"),
         (torch.zeros(1, 1, 1, 5), "expected (T,)"),
         (torch.zeros(100, dtype=torch.int16), "expected floats in [-1, 1]"),
@@ -85,12 +87,29 @@ def test_lengths_outside_the_batch_are_refused(tiny_codec: Codec, lengths: list[
         tiny_codec.encode(torch.zeros(2, 100), lengths=torch.tensor(lengths))
 
 
+def test_lengths_and_rates_that_are_no_whole_numbers_are_refused(tiny_codec: Codec) -> None:
+    audio = torch.zeros(2, 100)
+    for lengths in (torch.tensor(5), torch.tensor([5.5, 6.0]), 5):
+        with pytest.raises(CodecError, match=r"lengths=.*: expected one whole number for each item of the batch"):
+            tiny_codec.encode(audio, lengths=lengths)
+    assert tiny_codec.encode(audio, lengths=[5, 100]).lengths.tolist() == [5, 100]
+    with pytest.raises(CodecError, match=r"sample_rate=16000\.0: expected whole Hz; give an int"):
+        tiny_codec.encode(audio, sample_rate=16000.0)
+    with pytest.raises(CodecError, match=r"length=5\.0: 2 tokens hold 1 to 640 samples"):
+        tiny_codec.decode(torch.zeros(1, 2, dtype=torch.int64), length=5.0)
+
+
 @pytest.mark.parametrize(
     ("tokens", "says"),
     [
         (torch.tensor([[0, 64]]), "tokens from 0 to 64: this model's codebook has 64 codes"),
         (torch.tensor([[-1, 3]]), "tokens from -1 to 3"),
         (torch.zeros(1, 4), "expected integers (B, F)"),
+        (torch.tensor(3), "tokens of shape () and type torch.int64: expected integers (B, F)"),
+        (torch.zeros(4, dtype=torch.int64).numpy(), "tokens of type ndarray: expected a tensor; torch.from_numpy"),
+        (Tokens([[0, 1]], torch.tensor([640])), "tokens of type list: expected a tensor"),
+        (Tokens(torch.zeros(1, 2, dtype=torch.int64), torch.tensor(640)), "expected one whole number for each item"),
+        (torch.zeros(1, 4, dtype=torch.bool), "expected integers (B, F)"),
         (torch.zeros(1, 1, 4, dtype=torch.int64), "expected integers (B, F)"),
         (torch.zeros(1, 0, dtype=torch.int64), "no tokens"),
     ],
@@ -101,10 +120,29 @@ def test_tokens_that_cannot_be_decoded_are_refused(tiny_codec: Codec, tokens: to
     assert says in str(error.value)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.uint32, torch.int16, torch.int32])
+def test_tokens_may_be_of_any_integer_type(tiny_codec: Codec, dtype: torch.dtype) -> None:
+    tokens = torch.arange(40).view(2, 20)
+    assert torch.equal(tiny_codec.decode(tokens.to(dtype)), tiny_codec.decode(tokens))
+    with pytest.raises(CodecError, match="tokens from 0 to 200"):
+        tiny_codec.decode(torch.tensor([[0, 200]]).to(dtype))
+
+
 @pytest.mark.parametrize("length", [0, 641, -5])
 def test_a_length_beyond_the_tokens_is_refused(tiny_codec: Codec, length: int) -> None:
     with pytest.raises(CodecError, match="2 tokens hold 1 to 640 samples"):
         tiny_codec.decode(torch.zeros(1, 2, dtype=torch.int64), length=length)
+
+
+@pytest.mark.parametrize("length", [1, 319, 320, 321, 9_999, 10_000, 24_000])
+def test_a_length_gives_the_first_samples_of_the_decoding(tiny_codec: Codec, speech: torch.Tensor, length: int) -> None:
+    batch = tiny_codec.encode(speech[:48_000].view(2, -1), lengths=torch.tensor([24_000, 9_999]))
+    for tokens in (batch, batch.tokens, batch.tokens[0]):
+        assert torch.equal(tiny_codec.decode(tokens, length=length), tiny_codec.decode(tokens)[..., :length])
+    # Behind the encoded length there is nothing.
+    short = Tokens(batch.tokens[1:, :32], batch.lengths[1:])
+    longer = tiny_codec.decode(short, length=10_240)
+    assert torch.equal(longer[..., :9_999], tiny_codec.decode(short)) and not longer[..., 9_999:].any()
 
 
 @pytest.mark.parametrize("lengths", [[641], [0], [640, 640]])
@@ -280,6 +318,16 @@ def test_a_hub_name_is_looked_up_and_works_off_line(hub_cache: Path, tiny_codec:
     assert codec.fingerprint == tiny_codec.fingerprint
     with pytest.raises(CodecError, match=r"someone/else: .* not on this machine yet.*check name and connection"):
         Codec.from_pretrained("someone/else")
+
+
+def test_files_and_nothing_are_no_names(hub_cache: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (hub_cache / "sp.wav").write_bytes(b"RIFF")
+    with pytest.raises(CodecError, match=r"hub/sp\.wav: is a file; give the folder of a model, or a name"):
+        Codec.from_pretrained("hub/sp.wav")  # which could be a repository's name
+    monkeypatch.chdir(tiny_model_dir)
+    with pytest.raises(CodecError, match="the name of the model is empty"):
+        Codec.from_pretrained("")
+    assert Codec.from_pretrained(".", "cpu")
 
 
 def test_other_rates_and_strides_are_settings(speech: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def test_a_short_recording_in_chunks(tiny_codec: Codec, speech: Tensor, T: int) 
         ([torch.zeros(0)], "no samples"),
         ([torch.zeros(1, 100)], r"shape \(1, 100\)"),
         ([torch.zeros(100, dtype=torch.int16)], "int16: expected"),
+        ([torch.zeros(100).numpy()], "audio of type ndarray: expected a tensor; torch.from_numpy"),
         ([torch.zeros(100), torch.full((50,), torch.nan)], "samples between 100 and 150"),
     ],
 )
@@ -161,7 +163,16 @@ def test_a_seam_is_a_crossfade() -> None:
 
 
 @pytest.mark.parametrize(
-    "windows", [Windows(overlap_s=0), Windows(1.0, 0.6), Windows(fade_s=3), Windows(0, 0, 0), Windows(fade_s=-1)]
+    "windows",
+    [
+        Windows(overlap_s=0),
+        Windows(1.0, 0.6),
+        Windows(fade_s=3),
+        Windows(0, 0, 0),
+        Windows(fade_s=-1),
+        Windows(math.nan),
+        Windows(overlap_s=math.inf),
+    ],
 )
 def test_windows_that_do_not_fit(tiny_codec: Codec, windows: Windows) -> None:
     with pytest.raises(CodecError, match="expected an overlap"):
@@ -173,3 +184,19 @@ def test_tokens_that_cannot_be_decoded(tiny_codec: Codec) -> None:
         list(decode_chunks(tiny_codec, []))
     with pytest.raises(CodecError, match="tokens from 64 to 64"):
         list(decode_chunks(tiny_codec, [torch.full((9,), 64)]))
+    for chunk, says in (
+        (torch.zeros(1, 9, dtype=torch.int64), r"shape \(1, 9\) and type torch.int64: expected integers \(F,\)"),
+        (torch.tensor(3), r"shape \(\)"),
+        ([1, 2], "tokens of type list: expected a tensor"),
+        (torch.zeros(9), "float32: expected integers"),
+        (torch.zeros(9, dtype=torch.bool), "bool: expected integers"),
+    ):
+        with pytest.raises(CodecError, match=says):
+            list(decode_chunks(tiny_codec, [torch.arange(9), chunk]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
+def test_tokens_may_be_of_any_integer_type(tiny_codec: Codec, dtype: torch.dtype) -> None:
+    tokens = torch.arange(20) % 64
+    (audio,) = decode_chunks(tiny_codec, [tokens.to(dtype)])
+    assert torch.equal(audio, tiny_codec.decode(tokens)[0, 0])

@@ -190,19 +190,20 @@ def reading_tokens(path: str | Path) -> Iterator[TokenReader]:
         yield TokenReader(file, str(path))
 
 
-def read_tokens(source: str | Path | BinaryIO) -> TokenFile:
+def read_tokens(source: str | Path | BinaryIO, name: str = "input") -> TokenFile:
     """Read a recording as far as it is whole.
 
     Damage after the header is no error: :attr:`Condition.is_whole` and :meth:`Condition.damage` tell of it.
 
     Args:
         source: a path, or a binary file open for reading. What follows the end record is not looked at.
+        name: of an open file, in messages.
 
     Raises:
         CodecError: no such file, not a .svq file, a newer version, or a damaged header.
     """
     if not isinstance(source, (str, Path)):
-        return _read_all(TokenReader(source))
+        return _read_all(TokenReader(source, name))
     with reading_tokens(source) as reader:
         return _read_all(reader)
 

@@ -54,6 +54,8 @@ def bench(
     from codec.benchmarking.runner import run_cases
     from codec.devices import pick_device
 
+    if output:
+        console.check_output(output, force=True)
     target = pick_device(device)
     counts = thread_counts(threads, target.type)
     cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
@@ -63,9 +65,9 @@ def bench(
     for record in todo:
         records.append(record)
         console.say("", report.table([record]).splitlines()[-1])
+    typer.echo(report.heading(machine.as_dict()) + "\n\n" + report.table(records))
     if output:
         report.write_json(output, machine, records)
-    typer.echo(report.heading(machine.as_dict()) + "\n\n" + report.table(records))
 
 
 def thread_counts(asked: list[int] | None, device: str) -> list[int]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -52,18 +55,69 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing output
 
 
 def run(app: typer.Typer, args: Sequence[str] | None = None) -> NoReturn:
-    """Run a command line and exit: 0 done, 2 a user's mistake, 130 interrupted.
+    """Run a command line and exit: 0 done, 2 a user's mistake, 130 interrupted, 143 by SIGTERM, 129 by SIGHUP.
 
-    A :class:`CodecError` becomes one line on stderr, without a traceback. Log records of this package and of the script
-    itself go to stderr from level INFO on, everybody else's from WARNING on.
+    A :class:`CodecError` becomes one line on stderr, without a traceback, and so does a standard output that takes no
+    more. Log records of this package and of the script itself go to stderr from level INFO on, everybody else's from
+    WARNING on.
     """
     try:
-        with _logging():
+        with _logging(), _signals_as_exit():
             app(args=args)
     except CodecError as error:
         say("error", str(error), "bold red")
         raise SystemExit(2) from None
+    except OSError as error:
+        if error.filename is not None or not _stdout_is_stuck():
+            raise
+        say("error", f"standard output: writing failed ({error.strerror}); what was sent is not whole", "bold red")
+        raise SystemExit(2) from None
     raise SystemExit(0)  # never reached with today's typer, which exits by itself
+
+
+@contextmanager
+def _signals_as_exit() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a command as Ctrl-C does, so that nothing half-written stays.
+
+    What ignores them (``nohup``) or handles them itself goes on doing so. So do several processes of a launcher, which
+    it ends: one that waits for another in a barrier would hear no handler of Python's.
+    """
+    names = ("SIGTERM", "SIGHUP")  # of which Windows lacks the second
+    numbers = [number for name in names if (number := getattr(signal, name, None)) is not None]
+    if threading.current_thread() is not threading.main_thread() or os.environ.get("WORLD_SIZE", "1") != "1":
+        numbers = []
+    numbers = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    owner = os.getpid()
+
+    def end(number: int, _: object) -> None:
+        if os.getpid() != owner:  # a worker that was forked off, which has nothing to clear away
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        for other in numbers:  # clearing away is not to be cut short
+            signal.signal(other, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    for number in numbers:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _stdout_is_stuck() -> bool:
+    """Whether standard output takes no more; what waits is dropped then, or Python's end would try once more."""
+    try:
+        sys.stdout.write("\n")  # where nothing is buffered, what failed is gone
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return True
+    return False
 
 
 def say(kind: str, message: str, style: str = "") -> None:
@@ -77,20 +131,32 @@ def working(task: str) -> AbstractContextManager[object]:
     return console.status(Text(task))  # as Text, brackets in a path are no markup
 
 
-def check_output(output: Path, force: bool, suffixes: Sequence[str] = ()) -> None:
+def check_output(output: Path, force: bool, suffixes: Sequence[str] = (), *, source: Path | None = None) -> None:
     """Refuse an output before any work is done for it.
 
     Raises:
-        CodecError: it exists and ``force`` is not given, its suffix is not one of ``suffixes``, or its folder can
-            neither be written to nor be made.
+        CodecError: it is ``source``, or a folder; it exists and ``force`` is not given, its suffix is not one of
+            ``suffixes``, or its folder can neither be written to nor be made.
     """
+    there = os.path.lexists(output)  # unlike Path's questions, takes names that are too long
+    if there and source is not None and _same_file(output, source):
+        raise CodecError(f"{output}: is the file that is read, which stays as it is; give another name with -o")
+    if there and output.is_dir():
+        raise CodecError(f"{output}: is a folder; give the name of a file to write")
     if suffixes and output.suffix.lower() not in suffixes:
         raise CodecError(f"{output}: expected an output that ends in {' or '.join(suffixes)}; give such a name with -o")
-    if os.path.lexists(output) and not force:
+    if there and not force:
         raise CodecError(f"{output}: exists already; give --force to replace it, or another name")
     folder = next(folder for folder in output.absolute().parents if os.path.lexists(folder))
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise CodecError(f"{output}: cannot write there, {folder} is no writable folder; choose another place")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them is not there
+        return False
 
 
 STREAM = Path("-")  # standard input or output

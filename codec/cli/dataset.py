@@ -38,9 +38,10 @@ def decode_dataset(
     from codec.naming import member_key
     from codec.tokenstore import TokenDataset
 
-    if output in (None, STREAM):
+    if output is None:
         raise CodecError(f"{source}: is a token dataset; give a place for its audio with -o")
-    assert output is not None
+    if output == STREAM:
+        raise CodecError(f"{source}: is a token dataset, its audio goes into files; give another place than - with -o")
     data = TokenDataset(source)
     if id_ is not None:
         entry = data.find(id_)

@@ -78,7 +78,7 @@ def decode(
         return
     if target != STREAM:
         audio.output_format(target)
-        console.check_output(target, force)
+        console.check_output(target, force, source=source)
     if source != STREAM:
         check_tokens(source, partial=partial)
     load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_)

@@ -47,7 +47,7 @@ def encode(
         run_batch(plan, target, transcoder.encode_file, transcoder.stop, jobs=jobs, force=force, together=together)
         return
     if target != STREAM:
-        console.check_output(target, force, (SUFFIX,))
+        console.check_output(target, force, (SUFFIX,), source=source)
     if source != STREAM:
         audio.info(source)
     _encode_one(load_transcoder(model, device), source, target)

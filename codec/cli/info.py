@@ -116,6 +116,10 @@ def _dataset(path: Path) -> None:
 def _audio(path: Path) -> None:
     from codec import audio
 
+    if path.name == str(path) and path.suffix.lower() not in audio.AUDIO_SUFFIXES and not path.exists():
+        raise CodecError(
+            f"{path}: no such file, and no model that ships has this name; {bundled.suggestion(str(path))}"
+        )
     facts = audio.info(path)
     _print(
         f"{path}: audio",

@@ -94,7 +94,7 @@ def _of_token_file(path: Path) -> Iterator[_Recording]:
     from codec.files import standard_input
 
     name = "standard input" if path == STREAM else str(path)
-    recording = read_tokens(standard_input() if path == STREAM else path)
+    recording = read_tokens(standard_input() if path == STREAM else path, name)
     if not recording.is_whole:
         raise CodecError(f"{name}: {recording.damage()}; get it again, or decode what is whole with --partial")
     facts = {

@@ -51,7 +51,7 @@ def published_sha256(url: str) -> str:
     except requests.RequestException as error:
         reason = " ".join(str(error).split())
         raise CodecError(
-            f"{url}: cannot be reached ({reason}); run again with a connection, or give the file with --utmos-weights"
+            f"{url}: cannot be reached ({reason}); run again with a connection, or give another place with --url"
         ) from None
     digest = answer.headers.get("X-Linked-ETag", "").strip('"')
     if not re.fullmatch(r"[0-9a-f]{64}", digest):

@@ -13,9 +13,11 @@ from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from codec.errors import CodecError
 from codec.model import Codec
+from codec.pretrained import sha256_of
 from codec.tokenstore.entry import TokenEntry
 from codec.tokenstore.formats import ShardReader, find_format
-from codec.tokenstore.index import read_index, shard_names
+from codec.tokenstore.formats.base import AGAIN, reading
+from codec.tokenstore.index import INDEX_FILE, read_index, shard_names
 
 OPEN_SHARDS = 16  # kept open at a time
 
@@ -45,6 +47,8 @@ class TokenDataset(Dataset[TokenEntry]):
             self.folder, files = paths[0].parent, paths
             if outside := [path for path in paths if path.parent != self.folder]:
                 raise CodecError(f"{outside[0]}: not in {self.folder}; give shards of one dataset")
+        if not (self.folder / INDEX_FILE).exists() and not paths[0].exists():
+            raise CodecError(f"{paths[0]}: no such file or folder; give the folder of a token dataset, or files in one")
         self.index = read_index(self.folder)
         self.model = self.index.model
         find_format(self.index.format)
@@ -52,6 +56,7 @@ class TokenDataset(Dataset[TokenEntry]):
         self.shards = [shard for shard in self.index.shards if shard.file in wanted]
         self._stops = list(accumulate(shard.utterances for shard in self.shards))
         self._readers: OrderedDict[int, ShardReader] = OrderedDict()
+        self._checked: set[int] = set()  # shards whose checksum has been compared
         self._places: dict[str, int] | None = None
 
     def __len__(self) -> int:
@@ -69,7 +74,12 @@ class TokenDataset(Dataset[TokenEntry]):
         place %= len(self)
         number = bisect.bisect_right(self._stops, place)
         first = self._stops[number] - self.shards[number].utterances
-        return self._reader(number).read(place - first)
+        entry = self._reader(number).read(place - first)
+        low, high = (int(value) for value in entry.tokens.aminmax()) if entry.num_tokens else (0, 0)
+        if low < 0 or high >= self.model.codebook_size:
+            shard, size = self.folder / self.shards[number].file, self.model.codebook_size
+            raise CodecError(f"{shard}: {entry.id} has tokens from {low} to {high}, of {size} codes; {AGAIN}")
+        return entry
 
     def __iter__(self) -> Iterator[TokenEntry]:
         return (self[place] for place in range(len(self)))
@@ -117,11 +127,18 @@ class TokenDataset(Dataset[TokenEntry]):
             self._readers.move_to_end(number)
             return self._readers[number]
         shard = self.shards[number]
+        if number not in self._checked:
+            for name, digest in shard.sha256.items():
+                path = self.folder / name
+                with reading(path):
+                    if sha256_of(path) != digest:
+                        raise CodecError(f"{path}: the shard is damaged (SHA-256 differs from the index's); {AGAIN}")
+            self._checked.add(number)
         reader = find_format(self.index.format).open(self.folder / shard.file)
         if len(reader.ids()) != shard.utterances:
             raise CodecError(
                 f"{self.folder / shard.file}: holds {len(reader.ids())} recordings, the index promises "
-                f"{shard.utterances}; get it again, or delete it and run recipes/tokenize.py again"
+                f"{shard.utterances}; {AGAIN}"
             )
         self._readers[number] = reader
         if len(self._readers) > OPEN_SHARDS:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from codec.errors import CodecError
 from codec.files import read_json, write_text
 
 INDEX_FILE = "index.json"
-VERSION = 1
+VERSION = 2  # 2: with checksums of the shards
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Shard:
     tokens: int
     samples: int  # at the codec's rate
     num_bytes: int
+    sha256: Mapping[str, str] = field(default_factory=dict)  # by file; of neither in datasets of version 1
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def read_index(folder: Path) -> Index:
     try:
         if entry["version"] > VERSION:
             raise CodecError(f"{path}: version {entry['version']}, this program reads {VERSION}; update it")
-        names = {field.name for field in fields(Model)}
+        names = {known.name for known in fields(Model)}
         return Index(
             format=entry["format"],
             model=Model(**{name: value for name, value in entry["model"].items() if name in names}),

@@ -17,12 +17,13 @@ from accelerate import PartialState
 from codec.errors import CodecError
 from codec.manifest import Utterance
 from codec.model import Codec
+from codec.pretrained import sha256_of
 from codec.quantizers.usage import CodeUsage
 from codec.resumable import Progress, ShardFolder, check_utterances, identity
 from codec.tokenstore.card import write_card
 from codec.tokenstore.encoding import BatchEncoder
 from codec.tokenstore.entry import TokenEntry
-from codec.tokenstore.formats import find_format
+from codec.tokenstore.formats import Format, find_format
 from codec.tokenstore.index import INDEX_FILE, Index, Model, Shard
 
 SHARDS = "tokens-*"
@@ -85,7 +86,7 @@ def tokenize(
     for number in pending[state.process_index :: state.num_processes]:
         entries, failed = _encode(encoder, [utterances[place] for place in plan[number]], progress)
         format_.write(store.path / names[number], entries, model)
-        _write_record(store, names[number], entries, failed, codec.codebook_size)
+        _write_record(store, format_, names[number], entries, failed, codec.codebook_size)
     state.wait_for_everyone()
     index = _collect(options.format, model, store, names)
     if state.is_main_process:
@@ -146,6 +147,7 @@ def _settings(model: Model, utterances: Sequence[Utterance], options: Options) -
 
 def _write_record(
     store: ShardFolder,
+    format_: Format,
     name: str,
     entries: Sequence[TokenEntry],
     failed: list[dict[str, str]],
@@ -156,12 +158,14 @@ def _write_record(
     for entry in entries:
         usage.update(entry.tokens)
     codes, times = usage.occurring()
+    path = store.path / name
     shard = Shard(
         name,
         len(entries),
         sum(entry.num_tokens for entry in entries),
         sum(entry.num_samples for entry in entries),
-        (store.path / name).stat().st_size,
+        path.stat().st_size,
+        {file.name: sha256_of(file) for file in format_.files(path)},
     )
     counts = {"codes": codes.tolist(), "counts": times.tolist()}
     store.write_record(name, {"shard": asdict(shard), "failed": failed, **counts})

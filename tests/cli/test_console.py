@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -97,6 +100,47 @@ def test_help_names_every_command(cli) -> None:
         assert command in outcome.out
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_others_care_for_are_left_to_them(number: signal.Signals) -> None:
+    def of(handler: object, *, world: str = "1") -> object:
+        found: list[object] = []
+        before = signal.signal(number, handler)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("WORLD_SIZE", world)
+            assert outcome_of(app_that(lambda: found.append(signal.getsignal(number)))) == 0
+        assert signal.signal(number, before) is handler
+        return found[0]
+
+    def own(*_: object) -> None: ...
+
+    assert of(signal.SIG_IGN) is signal.SIG_IGN  # nohup
+    assert of(own) is own
+    assert of(signal.SIG_DFL, world="2") is signal.SIG_DFL
+    assert callable(of(signal.SIG_DFL))
+
+
+def test_a_signal_is_heard_once_and_never_by_forks_in_our_name(tmp_path: Path) -> None:
+    def command() -> None:
+        ready, tell = os.pipe()
+        child = os.fork()
+        if not child:
+            os.write(tell, b"1")
+            while True:
+                time.sleep(0.01)
+        os.read(ready, 1)
+        os.kill(child, signal.SIGTERM)
+        (tmp_path / "child").write_text(str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])))
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            os.kill(os.getpid(), signal.SIGHUP)
+            (tmp_path / "cleared").touch()
+
+    assert outcome_of(app_that(command)) == 128 + signal.SIGTERM
+    assert (tmp_path / "child").read_text() == str(-signal.SIGTERM)
+    assert (tmp_path / "cleared").exists()
+
+
 # -- the real process -------------------------------------------------------------------------------------------------
 
 
@@ -118,3 +162,26 @@ def test_the_process_encodes(tmp_path: Path, stereo_path: Path, tiny_model_dir: 
     assert ended.returncode == 0
     assert ended.stdout.startswith(f"{tmp_path / 'a.svq'}: 2.00 s, 150 tokens, ")
     assert ended.stderr == f"{stereo_path}: down-mixed 2 channels to mono, resampled 8000 Hz to 24000 Hz\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("command", ["tokens", "info", "encode"])
+def test_the_process_says_that_its_output_takes_no_more(
+    tmp_path: Path, stereo_path: Path, cli, tiny_model_dir: Path, command: str
+) -> None:
+    cli("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
+    encode = f"encode {stereo_path} -o {tmp_path / 'b.svq'} --model {tiny_model_dir}"
+    args = encode if command == "encode" else f"{command} {tmp_path / 'a.svq'}"
+    code = f"{sys.executable} -c 'from codec.cli import main; main()' {args} > /dev/full"
+    ended = subprocess.run(code, shell=True, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    said = "error: standard output: writing failed (No space left on device); what was sent is not whole\n"
+    assert ended.stderr.endswith(said) and "Traceback" not in ended.stderr
+
+
+def test_an_error_that_is_not_of_the_output_is_ours() -> None:
+    def broken() -> None:
+        raise OSError(28, "of something else")
+
+    with pytest.raises(OSError, match="of something else"):
+        run(app_that(broken), [])

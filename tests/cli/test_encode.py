@@ -42,6 +42,25 @@ def test_speech_there_and_back(cli, tmp_path: Path, speech_path: Path, tiny_code
     assert info(audio_path).sample_rate == 24_000
 
 
+def test_what_is_read_is_never_replaced(cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path) -> None:
+    recording, link = tmp_path / "a.svq", tmp_path / "b.svq"  # audio under the name of tokens
+    recording.write_bytes(speech_path.read_bytes())
+    link.symlink_to(recording)
+    for args in ((recording,), (recording, "-o", link), (recording, "-o", recording)):
+        for command in ("encode", "decode"):
+            outcome = cli(command, *args, "--force", "--model", tiny_model_dir)
+            if command == "encode":
+                outcome.must_be_mistake("is the file that is read", "give another name with -o")
+            assert outcome.code == 2
+    tokens = tmp_path / "tokens.wav"  # and the other way round
+    cli("encode", speech_path, "-o", tmp_path / "c.svq", "--model", tiny_model_dir)
+    (tmp_path / "c.svq").rename(tokens)
+    before = tokens.read_bytes()
+    outcome = cli("decode", tokens, "-o", tokens, "--force", "--model", tiny_model_dir)
+    outcome.must_be_mistake("is the file that is read", "give another name with -o")
+    assert tokens.read_bytes() == before and recording.read_bytes() == speech_path.read_bytes()
+
+
 def test_one_sample_keeps_its_length(cli, tmp_path: Path, tiny_model_dir: Path) -> None:
     soundfile.write(tmp_path / "one.wav", np.array([0.5]), 24_000)
     assert cli("encode", tmp_path / "one.wav", "-o", tmp_path / "a.svq", "--model", tiny_model_dir).code == 0

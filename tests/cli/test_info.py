@@ -85,3 +85,9 @@ def test_mistakes(cli, tmp_path: Path) -> None:
     cli("info", tmp_path / "missing").must_be_mistake("missing", "No such file")
     cli("info", tmp_path / "text").must_be_mistake("text", "not audio")
     cli("info", tmp_path / "folder").must_be_mistake("folder", "config.json")
+
+
+def test_a_name_that_no_model_has_gets_a_suggestion(cli, tmp_path: Path) -> None:
+    cli("info", "simvq-24khz-0.9kbs").must_be_mistake("no such file", "did you mean simvq-24khz-0.9kbps?")
+    cli("info", "simvq").must_be_mistake("no such file", "models that ship: simvq-24khz-0.9kbps")
+    assert "ship" not in cli("info", tmp_path / "gone.wav").err

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle, by a real signal to a real process."""
+"""Ctrl-C in the middle, and other wishes to end, by real signals to real processes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ HOUR = 3600 * 24_000  # samples: more than a test can wait for
 CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from codec.cli import main; main()"
 
 
-def interrupted(when: Callable[[], bool], *args: object) -> subprocess.CompletedProcess[str]:
-    """Run a command, send Ctrl-C as soon as ``when`` is true, and wait for its end."""
+def interrupted(
+    when: Callable[[], bool], *args: object, number: int = signal.SIGINT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, send a signal (Ctrl-C) as soon as ``when`` is true, and wait for its end."""
     command = [sys.executable, "-c", CODE, *map(str, args)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not when() and process.poll() is None:
         time.sleep(0.02)
     assert process.poll() is None, process.communicate()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     try:
         out, err = process.communicate(timeout=240)
     finally:
@@ -57,16 +59,21 @@ def hour_of(speech: Tensor, path: Path) -> None:
     assert info(path).num_samples == HOUR
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_of_a_folder_finished_files_stay(tmp_path: Path, tiny_model_dir: Path, speech: Tensor, jobs: int) -> None:
+@pytest.mark.parametrize(
+    ("jobs", "number"), [(1, signal.SIGINT), (2, signal.SIGINT), (1, signal.SIGHUP), (2, signal.SIGTERM)]
+)
+def test_of_a_folder_finished_files_stay(
+    tmp_path: Path, tiny_model_dir: Path, speech: Tensor, jobs: int, number: int
+) -> None:
     hour_of(speech, tmp_path / "in" / "b" / "long.wav")
     for name in ("a.wav", "z.wav"):
         soundfile.write(tmp_path / "in" / name, speech.numpy(), 24_000)
     out = tmp_path / "out"
     args = ("encode", tmp_path / "in", "-o", out, "--model", tiny_model_dir, "--device", "cpu", "--jobs", jobs)
     finished = {"a.wav.svq"} if jobs == 1 else {"a.wav.svq", "z.wav.svq"}
-    ended = interrupted(lambda: begun(out / "b", "long") and finished <= {path.name for path in out.glob("*")}, *args)
-    assert ended.returncode == 130, ended
+    ready = lambda: begun(out / "b", "long") and finished <= {path.name for path in out.glob("*")}  # noqa: E731
+    ended = interrupted(ready, *args, number=number)
+    assert ended.returncode == 128 + number, ended
     assert "Traceback" not in ended.stderr
     assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == finished
     assert all(read_tokens(out / name).num_samples == 48_000 for name in finished)

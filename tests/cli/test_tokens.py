@@ -81,6 +81,11 @@ def test_a_token_file_comes_through_a_pipe(
     assert cli("tokens", "-").out == " ".join(map(str, expected)) + "\n"
 
 
+def test_other_things_in_a_pipe_are_refused_by_its_name(cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"hi\n" * 30), isatty=lambda: False))
+    cli("tokens", "-").must_be_mistake("error: standard input: not a .svq file")
+
+
 def test_mistakes(cli, recording: Path, token_file: Path, dataset: Path, tmp_path: Path) -> None:
     cli("tokens", recording, "--model", "none").must_be_mistake("none: no such model folder")
     cli("tokens", dataset, "--id", "z").must_be_mistake("no recording with the id 'z'")
@@ -112,7 +117,9 @@ def test_mistakes_of_decoding_datasets(
     cli, dataset: Path, token_file: Path, tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
     model, output = ("--model", tiny_model_dir), ("-o", tmp_path / "x.wav")
-    cli("decode", dataset, *model).must_be_mistake("token dataset", "-o")
+    cli("decode", dataset, *model).must_be_mistake("token dataset", "give a place for its audio with -o")
+    for which in ((), ("--id", "x")):
+        cli("decode", dataset, *model, *which, "-o", "-").must_be_mistake("goes into files", "another place than -")
     cli("decode", dataset, *model, *output, "--id", "z").must_be_mistake("no recording with the id 'z'")
     cli("decode", token_file, *model, *output, "--id", "x").must_be_mistake("--id", "leave --id out")
     for option in (("--batch", 10), ("--compile",), ("--partial",)):

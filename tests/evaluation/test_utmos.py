@@ -15,12 +15,12 @@ from tiny_networks import save_utmos
 from torch import Tensor
 from utmos_pytorch import UTMOSScoreTorch
 
-from codec import audio
+from codec import CodecError, audio
 from codec.cli import main
 from codec.corpora import download
 from codec.evaluation import MetricError, MetricOptions, build_metrics, evaluate, summarize
 from codec.evaluation.utmos import UTMOS
-from codec.evaluation.weights import UTMOS_FILE
+from codec.evaluation.weights import UTMOS_FILE, fetch_utmos
 from codec.manifest import Utterance
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
@@ -130,3 +130,8 @@ def test_missing_damaged_and_other_weights_are_named_and_the_run_goes_on(
         assert outcome.records["u0"].scores.keys() == {"mel_distance"}
         summary = summarize(NoisySystem(), outcome, "one")
         assert "run codec fetch utmos" in json.dumps(summary["not_available"])
+
+
+def test_an_address_that_is_none_is_refused_with_what_the_command_takes(tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match=r"nonsense: cannot be reached .* or give another place with --url"):
+        fetch_utmos(tmp_path, url="nonsense")

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from codec import Codec, CodecError, TokenDataset
 from codec.manifest import Utterance
+from codec.pretrained import sha256_of
 from codec.tokenstore import FORMATS, Index
 
 Make = Callable[[str], tuple[Path, Index]]
@@ -126,8 +127,65 @@ def test_missing_and_damaged_shards_are_named(name: str, make_dataset: Make) -> 
     fails("the shard is missing; run recipes/tokenize.py again")
 
 
+def without_checksums(folder: Path) -> None:
+    """Make the index one of version 1."""
+    entry = json.loads((folder / "index.json").read_text())
+    for shard in entry["shards"]:
+        del shard["sha256"]
+    (folder / "index.json").write_text(json.dumps({**entry, "version": 1}))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_changed_bit_is_noticed_anywhere(name: str, make_dataset: Make) -> None:
+    folder, index = make_dataset(name)
+    for path in sorted(folder.glob("tokens-00001.*")):
+        whole = path.read_bytes()
+        for place in range(0, len(whole), 1 + len(whole) // 40):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            with pytest.raises(CodecError, match=rf"{path.name}: the shard is damaged \(SHA-256 differs.*get it again"):
+                list(TokenDataset(folder))
+        path.write_bytes(whole)
+    assert len(list(TokenDataset(folder))) == index.utterances
+
+
+def test_each_shard_is_compared_once(make_dataset: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, index = make_dataset("npy")
+    read: list[Path] = []
+
+    def watched(path: Path) -> str:
+        read.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr("codec.tokenstore.dataset.sha256_of", watched)
+    monkeypatch.setattr("codec.tokenstore.dataset.OPEN_SHARDS", 1)
+    data = TokenDataset(folder)
+    assert not read
+    assert [entry.id for entry in data] == [entry.id for entry in data]
+    assert sorted(read) == sorted(folder.glob("tokens-*")) and len(read) == 2 * len(index.shards)
+
+
+def test_datasets_without_checksums_are_read(make_dataset: Make) -> None:
+    folder, _ = make_dataset("jsonl")
+    expected = [entry.tokens.tolist() for entry in TokenDataset(folder)]
+    without_checksums(folder)
+    assert [entry.tokens.tolist() for entry in TokenDataset(folder)] == expected
+
+
+@pytest.mark.parametrize("token", [64, -1])
+def test_a_token_outside_the_codebook_is_refused(make_dataset: Make, token: int) -> None:
+    folder, index = make_dataset("jsonl")
+    without_checksums(folder)
+    path = folder / index.shards[0].file
+    first, *rest = path.read_bytes().split(b"\n")
+    entry = json.loads(first)
+    path.write_bytes(b"\n".join([json.dumps({**entry, "tokens": [3, token]}).encode(), *rest]))
+    with pytest.raises(CodecError, match=rf"{path.name}: a has tokens from .* of 64 codes; get it again"):
+        TokenDataset(folder)[0]
+
+
 def test_a_tar_that_ends_between_two_members_is_noticed(make_dataset: Make) -> None:
     folder, index = make_dataset("webdataset")
+    without_checksums(folder)
     number = next(place for place, shard in enumerate(index.shards) if shard.utterances > 1)
     path = folder / index.shards[number].file
     path.write_bytes(path.read_bytes()[:2048])  # json and npy of the first recording, each a block with a header
@@ -173,11 +231,13 @@ def test_a_missing_package_is_named(make_dataset: Make, monkeypatch: pytest.Monk
 def test_folders_that_are_no_dataset_are_refused(tmp_path: Path) -> None:
     with pytest.raises(CodecError, match=r"index\.json: cannot be read"):
         TokenDataset(tmp_path)
+    with pytest.raises(CodecError, match=r"nofolder: no such file or folder; give the folder of a token dataset"):
+        TokenDataset(tmp_path / "nofolder")
     with pytest.raises(CodecError, match="no shards given"):
         TokenDataset([])
     for content, reason in (
         ("{", "not JSON"),
-        ('{"version": 99}', "version 99, this program reads 1"),
+        ('{"version": 99}', "version 99, this program reads 2"),
         ('{"version": 1}', "not the index of a token dataset"),
     ):
         (tmp_path / "index.json").write_text(content)

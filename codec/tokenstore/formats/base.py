@@ -12,6 +12,8 @@ from codec.errors import CodecError
 from codec.tokenstore.entry import TokenEntry
 from codec.tokenstore.index import Model
 
+AGAIN = "get it again, or delete it and run recipes/tokenize.py again"  # what to do about a damaged shard
+
 
 class ShardReader(ABC):
     """An open shard. Opening reads where the entries are; tokens are read when they are asked for."""
@@ -39,6 +41,10 @@ class Format:
     side_suffix: str | None = None  # of the file beside it; written first, so that the other one never lacks it
     check: Callable[[], None] = _nothing  # raises where a package is missing
 
+    def files(self, path: Path) -> list[Path]:
+        """A shard and what is beside it."""
+        return [path, path.with_suffix(self.side_suffix)] if self.side_suffix else [path]
+
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
@@ -52,12 +58,9 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise CodecError(f"{path}: the shard is missing; run recipes/tokenize.py again, which makes it") from None
     except OSError as error:
-        raise CodecError(f"{path}: the shard cannot be read ({error.strerror or error}); {_AGAIN}") from None
+        raise CodecError(f"{path}: the shard cannot be read ({error.strerror or error}); {AGAIN}") from None
     except (ValueError, KeyError, TypeError, EOFError) as error:
         if isinstance(error, CodecError):
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise CodecError(f"{path}: the shard is damaged ({reason}); {_AGAIN}") from None
-
-
-_AGAIN = "get it again, or delete it and run recipes/tokenize.py again"
+        raise CodecError(f"{path}: the shard is damaged ({reason}); {AGAIN}") from None
