@@ -94,7 +94,8 @@ def release(
         sections = {}
         if sources:
             sections["Training data"] = _training_data(run_file, sources)
-            facts.pop("Training data", None)  # names of manifests, which say less
+            # Names of manifests, also of the runs before this one, say less.
+            facts = {name: value for name, value in facts.items() if not name.startswith("Training data")}
         sections["How it was made"] = _how(name)
         card = model_card(
             codec,
