@@ -20,7 +20,13 @@ from codec.bitstream import Header, read_tokens, write_tokens
 
 HOUR = 3600 * 24_000  # samples: more than a test can wait for
 # A shell may start what it runs in the background without Ctrl-C.
-CODE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from codec.cli import main; main()"
+# Whatever runs the tests may ignore signals (nohup, a shell's background), and children inherit that.
+CODE = """import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in signal.SIGHUP, signal.SIGTERM:
+    signal.signal(number, signal.SIG_DFL)
+from codec.cli import main
+main()"""
 
 
 def interrupted(

@@ -109,7 +109,7 @@ def test_systems_by_name(tmp_path: Path, tiny_model_dir: Path) -> None:
         ("codec2:1200", "known are codec2:3200, codec2:2400, codec2:1300, codec2:700"),
         ("codec2:", "'' is no whole number"),
         ("speex:11", "give speex:0 to speex:10"),
-        ("resample:-1", "rates are positive"),
+        ("resample:-1", "give rates that are positive whole numbers"),
         ("model:gone", "gone: no such model"),
         ("exp/gone", "no such folder or file; systems are a model folder"),
     ],
