@@ -44,8 +44,8 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
 
     A segment is the same samples as that stretch of the whole file: bit for bit where the coding is lossless or Vorbis.
     MP3 and Opus decoders carry a state that a seek only approximates: the samples are those of the same instants, but
-    differ by rounding (MP3) or by less than -50 dB of full scale (Opus). Damage that decoders of
-    Ogg pass over is found where the whole file is read, and in segments mostly.
+    differ by rounding (MP3) or by less than -50 dB of full scale (Opus). Damage that decoders of Ogg pass over is found
+    where the whole file is read, and in segments mostly.
 
     Args:
         path: wav, flac, ogg or mp3.
@@ -60,10 +60,16 @@ def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tu
     """
     path = Path(path)
     with opened(path) as file:
-        if not start and num_samples is None:
-            with path.open("rb") as stream:
-                num_samples = check_whole(stream, str(path), file)
-        return read_segment(file, str(path), start, num_samples), file.samplerate
+        whole = not start and num_samples is None
+        samples = read_whole(file, path) if whole else read_segment(file, str(path), start, num_samples)
+        return samples, file.samplerate
+
+
+def read_whole(file: soundfile.SoundFile, path: Path) -> Tensor:
+    """All of what :func:`read` gives, (C, T), of a file that is open already."""
+    with path.open("rb") as stream:
+        num_samples = check_whole(stream, str(path), file)
+    return read_segment(file, str(path), 0, num_samples)
 
 
 def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_samples: int | None = None) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -165,4 +165,4 @@ def check_stages(names: list[str]) -> list[Stage]:
     for name in names:
         if name not in STAGES:
             raise CodecError(f"stage {name!r} is not known; stages are {', '.join(STAGES)}")
-    return [stage for name in dict.fromkeys(names) for stage in STAGES if stage == name]
+    return cast(list[Stage], list(dict.fromkeys(names)))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from codec import audio as audio_io
 from codec.audio.blocks import opened
+from codec.audio.files import read_whole
 from codec.errors import CodecError
 from codec.evaluation.systems import Reconstruction
 from codec.manifest import Utterance
@@ -67,8 +68,8 @@ class ReconstructedFiles:
         if len(found) > 1:
             raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
         path = self._folder / found[0]
-        channels, rate = audio_io.read(path)
         with opened(path) as file:
+            channels, rate = read_whole(file, path), file.samplerate
             rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == self.sample_rate
         if rate != self.sample_rate:
             self._say(rate)

@@ -6,11 +6,25 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode, handle_torch_function, has_torch_function
+
+
+def truncated_normal_(tensor: Tensor, std: float) -> Tensor:
+    """``nn.init.trunc_normal_`` about zero, of which modes are asked as of its other functions.
+
+    torch itself asks them of each step in it only, and from 2.13 on draws again until no value lies outside: where
+    nothing is drawn, that never ends.
+    """
+    if has_torch_function((tensor,)):
+        result: Tensor = handle_torch_function(truncated_normal_, (tensor,), tensor, std)
+        return result
+    return nn.init.trunc_normal_(tensor, std=std)
+
 
 # Those of torch.nn.init that a mode is asked about, and what the others of it draw with.
 _IN_PLACE = {
+    truncated_normal_,
     *(getattr(nn.init, name) for name in ("normal_", "uniform_", "kaiming_uniform_")),
     *(getattr(torch.Tensor, name) for name in ("normal_", "uniform_", "erfinv_")),
 }
@@ -34,8 +48,6 @@ class UnsetWeights(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Leave out the drawing."""
-        if func is torch.Tensor.any:  # newer torch draws a truncated normal again until no value is outside
-            return torch.zeros((), dtype=torch.bool)
         if func in _IN_PLACE:
             return args[0] if args else (kwargs or {})["tensor"]
         if func in _FACTORIES:

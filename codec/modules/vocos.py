@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from codec.config import DecoderConfig
 from codec.modules.masked import GroupNorm, masked
+from codec.modules.unset import truncated_normal_
 
 NORM_EPS = 1e-6
 
@@ -116,6 +117,6 @@ class VocosBackbone(nn.Module):
 
 def _init_truncated_normal(module: nn.Module) -> None:
     if isinstance(module, nn.Conv1d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        truncated_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
