@@ -47,10 +47,14 @@ def undisturbed() -> dict[str, Trainer]:
     ],
 )
 def test_sigterm_ends_with_a_checkpoint_before_validation_and_costs_the_run_nothing(
-    make_config: MakeConfig, make_trainer: MakeTrainer, undisturbed: dict[str, Trainer], step: int
+    make_config: MakeConfig,
+    make_trainer: MakeTrainer,
+    undisturbed: dict[str, Trainer],
+    tmp_path_factory: pytest.TempPathFactory,
+    step: int,
 ) -> None:
     if not undisturbed:
-        undisturbed["run"] = make_trainer(make_config("one"))
+        undisturbed["run"] = make_trainer(make_config(str(tmp_path_factory.mktemp("undisturbed") / "one")))
         undisturbed["run"].fit()
     one = undisturbed["run"]
     stopped = make_trainer(make_config("two"))
