@@ -56,7 +56,12 @@ def train(
     )
     if accelerator.is_main_process:
         best, last = trainer.run / "best", trainer.run / "last"
-        model = f"{best}: the model" if best.exists() else f"{last}: an autoencoder, still warming up"
+        if best.exists():
+            model = f"{best}: the model"
+        elif trainer.next_step <= trainer.warmup_steps:
+            model = f"{last}: an autoencoder, still warming up"
+        else:
+            model = f"{last}: the model so far, not validated yet"
         print(f"{model}; {trainer.run / 'tensorboard'}: tensorboard --logdir shows the curves")
     accelerator.end_training()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from codec.errors import CodecError
+from codec.evaluation.dnsmos import DNSMOS
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.metric import Metric
 from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
@@ -39,6 +40,7 @@ class MetricOptions:
 # In the order of the report.
 METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
     UTMOS.name: lambda options: UTMOS(options.utmos_weights, options.device),
+    DNSMOS.name: lambda options: DNSMOS(),
     WideBandPESQ.name: lambda options: WideBandPESQ(options.protocol.is_published),
     NarrowBandPESQ.name: lambda options: NarrowBandPESQ(options.protocol.is_published),
     STOI.name: lambda options: STOI(options.sample_rate, options.protocol.is_published),

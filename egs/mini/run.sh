@@ -95,7 +95,7 @@ if begin 2 "the model that ships, and other codecs"; then
   if codec info | grep -q "^$shipped: "; then
     speak shipped # no --model: it is the default
     score shipped "$shipped"
-    egs/mini/systems.sh --systems "$peers" --model "" -o "$exp/peers" -- --metrics pesq,stoi,mel
+    egs/mini/systems.sh --systems "$peers" --model "" -o "$exp/peers" -- --metrics dnsmos,pesq,stoi,mel
     find_others
     python egs/mini/report.py --shipped "$exp/scores/shipped" "${others[@]}" --audio "$exp/audio" \
       --manifest "$exp/data/test-mini.jsonl" -o "$exp/report.html"

@@ -20,7 +20,7 @@ def test_names_come_once_in_the_order_of_the_report() -> None:
         ("peqs", "did you mean pesq"),
         ("STOI", "did you mean stoi"),
         ("si_sdr", "did you mean si-sdr"),
-        ("zzz", "known metrics are utmos, pesq, pesq-nb, stoi, estoi, f1, mel"),
+        ("zzz", "known metrics are utmos, dnsmos, pesq, pesq-nb, stoi, estoi, f1, mel"),
     ],
 )
 def test_an_unknown_name_gets_a_suggestion(name: str, hint: str) -> None:
@@ -49,5 +49,5 @@ def test_every_metric_declares_itself(tmp_path: Path, monkeypatch: pytest.Monkey
         assert (reason is not None) == (metric.name in ("utmos", "wer", "sim"))
         if reason is not None:
             assert f"run codec fetch {metric.name}" in reason
-        assert metric.trim == "reference" and metric.needs_reference != (metric.name == "utmos")
+        assert metric.trim == "reference" and metric.needs_reference != (metric.name in ("utmos", "dnsmos"))
         assert metric.sample_rate in (None, 8_000, 16_000, 24_000)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,28 @@ def test_trains_stops_and_resumes_under_accelerate(config: Path, tmp_path: Path)
         if entry["kind"] == "train"
     ]
     assert steps == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("share", "says"), [("0.5", "an autoencoder, still warming up"), ("0", "the model so far, not validated yet")]
+)
+def test_a_run_ended_before_validation_says_what_it_leaves(config: Path, share: str, says: str) -> None:
+    settings = ["training.steps=100000", f"training.bottleneck_warmup.share={share}", "training.validate_every=100000"]
+    run = subprocess.Popen(
+        [sys.executable, str(ROOT / "recipes" / "train.py"), "--config", str(config), *settings],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    metrics = config.parent / "run" / "metrics.jsonl"
+    while run.poll() is None and not (metrics.exists() and metrics.read_text()):
+        time.sleep(0.05)
+    run.terminate()
+    said, _ = run.communicate(timeout=100)
+    assert run.returncode == 0
+    assert f"last: {says}; " in said
+    assert (config.parent / "run" / "last" / "model.safetensors").is_file()
 
 
 @pytest.mark.parametrize(
