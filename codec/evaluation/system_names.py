@@ -15,7 +15,7 @@ from codec.evaluation.neural_peers import DAC, EnCodec, Mimi
 from codec.evaluation.peers import Codec2, NarrowSpeex, Opus, Speex
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.reconstructed_files import ReconstructedFiles
-from codec.evaluation.systems import GroundTruth, ModelSystem, Resampling, System
+from codec.evaluation.systems import BypassedModel, GroundTruth, ModelSystem, Resampling, System
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def _model(name: str | Path, options: SystemOptions) -> System:
 # What stands before the colon -> system of what stands after it.
 WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
     "model": lambda text, spec, options: _model(text, options),
+    "bypass": lambda text, spec, options: BypassedModel(text, options.device),
     "files": lambda text, spec, options: ReconstructedFiles(text, options.sample_rate),
     "resample": lambda text, spec, options: Resampling(_integer(text, spec), options.sample_rate),
     "opus": lambda text, spec, options: Opus(_kbps(text, spec), options.sample_rate),
@@ -75,16 +76,17 @@ WITH_ARGUMENT: dict[str, Callable[[str, str, SystemOptions], System]] = {
     "mimi": lambda text, spec, options: _residual(Mimi, text, spec, options),
 }
 ARGUMENTS = {  # an example of what stands after the colon
-    **{"model": "NAME", "files": "DIR", "resample": "16000", "opus": "6", "codec2": "1300"},
+    **{"model": "NAME", "bypass": "NAME", "files": "DIR", "resample": "16000", "opus": "6", "codec2": "1300"},
     **{"speex": "1", "speex-nb": "0"},
     **{"encodec": "6", "dac": "9", "mimi": "8"},
 }
 WHOLE = ("dac", "mimi")  # may stand without a colon: with all codebooks
 GROUND_TRUTH = "ground-truth"
 EXAMPLES = (
-    "systems are a model folder or a shipped model, model:NAME, a published SimVQ or WavTokenizer checkpoint, "
-    "ground-truth, files:DIR, resample:16000, opus:6 (kbit/s), codec2:1300 (bit/s), speex:1 and speex-nb:0 (wide-band "
-    "and narrow-band quality), encodec:6 (kbit/s), dac:9 and mimi:8 (codebooks)"
+    "systems are a model folder or a shipped model, model:NAME, bypass:NAME (a model without its bottleneck), a "
+    "published SimVQ or WavTokenizer checkpoint, ground-truth, files:DIR, resample:16000, opus:6 (kbit/s), codec2:1300 "
+    "(bit/s), speex:1 and speex-nb:0 (wide-band and narrow-band quality), encodec:6 (kbit/s), dac:9 and mimi:8 "
+    "(codebooks)"
 )
 
 

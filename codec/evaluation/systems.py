@@ -137,6 +137,33 @@ class ModelSystem:
         return write_tokens(io.BytesIO(), header, tokens.numpy())
 
 
+class BypassedModel:
+    """A model without its bottleneck, latents straight into the decoder: what the other two parts lose by themselves.
+
+    What the bottleneck costs is the difference to the model as it is. The decoder was trained on codes, so an
+    autoencoder trained as such could do better. Nothing is coded, and so there is no rate.
+    """
+
+    rate = None
+
+    def __init__(self, folder: str | Path, device: torch.device | str = "auto") -> None:
+        """Load the model.
+
+        Raises:
+            CodecError: what :meth:`Codec.from_pretrained` raises.
+        """
+        self._codec = Codec.from_pretrained(folder, device=device)
+        self.name = f"{folder}, bottleneck bypassed"
+        self.identity = f"model {self._codec.fingerprint}, bypassed"
+        self.sample_rate = self._codec.sample_rate
+
+    @torch.no_grad()
+    def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+        """See :meth:`System.reconstruct`."""
+        batch = reference[None, None].to(self._codec.device)  # (1, 1, T)
+        return Reconstruction(self._codec(batch, bypass_quantizer=True).audio[0, 0].cpu())
+
+
 class GroundTruth:
     """The references themselves: the ceiling of every metric."""
 

@@ -43,6 +43,20 @@ def test_model_folder_that_is_none(tmp_path: Path) -> None:
         ModelSystem(tmp_path / "none", "cpu")
 
 
+def test_a_bypassed_bottleneck_leaves_encoder_and_decoder(
+    tiny_codec: Codec, tiny_model_dir: Path, utterances: list[Utterance], clips: list[Tensor]
+) -> None:
+    system = build_system(f"bypass:{tiny_model_dir}", SystemOptions())
+    result = system.reconstruct(utterances[0], clips[0])  # 26,000 samples: 81.25 frames
+    with torch.no_grad():
+        expected = tiny_codec.decoder(tiny_codec.encoder(clips[0][None, None]))[0, 0, : len(clips[0])]
+    torch.testing.assert_close(result.audio, expected, atol=1e-5, rtol=0)
+    coded = ModelSystem(tiny_model_dir, "cpu")
+    assert not torch.allclose(result.audio, coded.reconstruct(utterances[0], clips[0]).audio, atol=1e-3)
+    assert system.rate is None and result.tokens is None and result.file_bytes is None
+    assert system.identity != coded.identity
+
+
 def test_ground_truth(utterances: list[Utterance], clips: list[Tensor]) -> None:
     assert torch.equal(GroundTruth(RATE).reconstruct(utterances[0], clips[0]).audio, clips[0])
 
