@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torchaudio
+import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -15,6 +15,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from PIL import Image
 from torch import Tensor
+
+from codec.audio.mel import mel_bands, mel_spectrogram
 
 INK = "#858b98"  # axes and labels: a grey that is legible on white and on black
 WAVE = "#4c7df0"
@@ -28,15 +30,11 @@ def mel_decibels(audio: Tensor, sample_rate: int) -> Tensor:
     """Mel spectrogram in dB of full scale, for the eye only: (T,) -> (80, F) at 100 frames a second."""
     hop = max(round(HOP_S * sample_rate), 1)
     n_fft = 2 ** math.ceil(math.log2(4 * hop))
-    transform = torchaudio.transforms.MelSpectrogram(
-        sample_rate,
-        n_fft=n_fft,
-        hop_length=hop,
-        n_mels=N_MELS,
-        normalized="window",
-        pad_mode="constant",  # reflection refuses audio shorter than half a window
-    )
-    return 10 * transform(audio.float()).clamp_min(1e-10).log10()
+    bands = mel_bands(sample_rate, n_fft, N_MELS)
+    # Reflection would refuse audio shorter than half a window.
+    power = mel_spectrogram(audio.float(), bands, hop, power=2.0, pad_mode="constant")
+    power /= torch.hann_window(n_fft).square().sum()  # of a sine at full scale, whatever the window
+    return 10 * power.clamp_min(1e-10).log10()
 
 
 def audio_image(audio: Tensor, sample_rate: int, *, peak: float | None = None, top_db: float | None = None) -> bytes:
@@ -103,7 +101,7 @@ def _draw_mel(axes: Axes, audio: Tensor, sample_rate: int, top_db: float | None)
 
 
 def _mel_rows(hertz: Sequence[float], sample_rate: int) -> list[float]:
-    """Rows (fractional) of frequencies in a mel image; the scale is torchaudio's default (HTK)."""
+    """Rows (fractional) of frequencies in a mel image; the scale is HTK's."""
 
     def mel(frequency: float) -> float:
         return 2595 * math.log10(1 + frequency / 700)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torchaudio
 from torch import Tensor
 from torch.nn import functional as F
 
+from codec.audio.mel import mel_bands, mel_spectrogram
 from codec.config import RunConfig
 from codec.model import Codec
 from codec.training.discriminators import Discriminators
@@ -33,9 +33,8 @@ class NaiveTraining:
         self.discriminator_optimizer = torch.optim.Adam(discriminators.parameters(), **settings)
         device = next(codec.parameters()).device
         (scale,) = config.losses.mel_scales  # the published objective has one
-        self.mel = torchaudio.transforms.MelSpectrogram(
-            config.model.sample_rate, n_fft=scale.n_fft, hop_length=scale.hop_length, n_mels=scale.n_mels, power=1
-        ).to(device)
+        self.bands = mel_bands(config.model.sample_rate, scale.n_fft, scale.n_mels).to(device)
+        self.hop_length = scale.hop_length
         self.averages = {
             id(parameter): parameter.detach().clone()
             for module in (codec, discriminators)
@@ -92,7 +91,10 @@ class NaiveTraining:
         self._average()
 
     def _mel_distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        one, other = (self.mel(signal.float()).clip(min=LOG_FLOOR).log() for signal in (fake, real))
+        one, other = (
+            mel_spectrogram(signal.float(), self.bands, self.hop_length).clip(min=LOG_FLOOR).log()
+            for signal in (fake, real)
+        )
         return F.l1_loss(one, other)
 
     @torch.no_grad()

@@ -1,13 +1,14 @@
 """Resampling with a windowed sinc: of a whole signal, or of one that comes in blocks.
 
-torchaudio is imported when the first rate is changed: most audio has the model's rate, and need not pay for it.
+The samples are those of ``torchaudio.functional.resample``, which the published protocol names, to the bit where one
+convolution makes them. That library has had its last release, and loads with one release of torch alone.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from numbers import Integral
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,17 +17,19 @@ from torch.nn import functional as F
 from codec.audio.interpolation import Interpolator, Kernel
 from codec.errors import CodecError
 
-_MAX_TAPS = 1 << 20  # of torchaudio's table of kernels; its size is the product of the reduced rates
+_MAX_TAPS = 1 << 20  # of the table of kernels; its size is the product of the reduced rates
+_PLAIN = Kernel()
+_SHARP = Kernel(64, 0.9475937167399596, "sinc_interp_kaiser", 14.769656459379492)
 
 
-def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: Any) -> Tensor:
+def resample(audio: Tensor, from_rate: int, to_rate: int, kernel: Kernel = _PLAIN) -> Tensor:
     """Resample (..., T) to (..., ceil(T * to_rate / from_rate)) with a windowed sinc.
 
     Args:
         audio: float, on any device.
         from_rate: Hz.
         to_rate: Hz.
-        kernel: of ``torchaudio.functional.resample``, where its own defaults are not wanted.
+        kernel: the windowed sinc.
 
     Raises:
         CodecError: a rate that is no positive whole number.
@@ -35,15 +38,12 @@ def resample(audio: Tensor, from_rate: int, to_rate: int, **kernel: Any) -> Tens
     if from_rate == to_rate:
         return audio
     if not _has_table(from_rate, to_rate):
-        interpolator = Interpolator(from_rate, to_rate, Kernel(**kernel))
+        interpolator = Interpolator(from_rate, to_rate, kernel)
         return torch.cat([interpolator.push(audio), interpolator.finish()], dim=-1)
-    import torchaudio.functional
-
-    T = audio.shape[-1]
-    # torchaudio rounds the length in float32 and cuts long audio short: a few more zeros, then the exact cut.
-    padded = F.pad(audio, (0, 1 + (T >> 20)))
-    resampled = torchaudio.functional.resample(padded, from_rate, to_rate, **kernel)
-    return resampled[..., : resampled_length(T, from_rate, to_rate)]
+    step, made = _reduced(from_rate, to_rate)
+    margin = kernel.margin(step, made)
+    T = resampled_length(audio.shape[-1], from_rate, to_rate)
+    return _convolve(F.pad(audio, (margin, margin + step)), step, made, kernel)[..., :T]
 
 
 def resample_sharply(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
@@ -55,15 +55,7 @@ def resample_sharply(audio: Tensor, from_rate: int, to_rate: int) -> Tensor:
     Raises:
         CodecError: what :func:`resample` raises.
     """
-    return resample(
-        audio,
-        from_rate,
-        to_rate,
-        lowpass_filter_width=64,
-        rolloff=0.9475937167399596,
-        resampling_method="sinc_interp_kaiser",
-        beta=14.769656459379492,
-    )
+    return resample(audio, from_rate, to_rate, _SHARP)
 
 
 def resampled_length(num_samples: int, from_rate: int, to_rate: int) -> int:
@@ -86,19 +78,14 @@ class Resampler:
     def __init__(self, from_rate: int, to_rate: int) -> None:
         _check_rates(from_rate, to_rate)
         self.from_rate, self.to_rate = from_rate, to_rate
-        divisor = math.gcd(from_rate, to_rate)
-        self._step, self._made = from_rate // divisor, to_rate // divisor  # so many inputs make so many outputs
+        self._step, self._made = _reduced(from_rate, to_rate)
         self._taken = self._given = 0
         self._interpolator = None
         if not _has_table(from_rate, to_rate):
             self._interpolator = Interpolator(from_rate, to_rate)
         elif from_rate != to_rate:
-            import torchaudio.transforms
-
-            # The kernel in float32, as the function makes it.
-            self._whole = torchaudio.transforms.Resample(from_rate, to_rate, dtype=torch.float32)
-            self._margin = -(-self._whole.width // self._step)  # steps on each side of one that its outputs depend on
-            self._held = torch.zeros(self._margin * self._step)  # silence before the first sample, as in one pass
+            self._margin = _PLAIN.margin(self._step, self._made)
+            self._held = torch.zeros(self._margin)  # silence before the first sample, as in one pass
 
     def push(self, block: Tensor) -> Tensor:
         """The outputs that these samples complete, (T,)."""
@@ -114,18 +101,18 @@ class Resampler:
         if self.from_rate == self.to_rate:
             return torch.zeros(0)
         missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
-        return self._advance(torch.zeros((self._margin + 1) * self._step))[:missing]
+        return self._advance(torch.zeros(self._margin + self._step))[:missing]
 
     def _advance(self, block: Tensor) -> Tensor:
         held = torch.cat([self._held, block])
-        steps = max(0, len(held) // self._step - 2 * self._margin)
+        steps = max(0, (len(held) - 2 * self._margin) // self._step)  # that have all the samples which they weigh
         if steps == 0:
             self._held = held
             return held[:0]
-        made = self._whole(held[: (steps + 2 * self._margin) * self._step])
+        made = _convolve(held[: steps * self._step + 2 * self._margin], self._step, self._made, _PLAIN)
         self._held = held[steps * self._step :].clone()  # a view would keep the whole block
         self._given += steps * self._made
-        return made[self._margin * self._made :][: steps * self._made]
+        return made
 
 
 def _check_rates(from_rate: int, to_rate: int) -> None:
@@ -136,7 +123,30 @@ def _check_rates(from_rate: int, to_rate: int) -> None:
             )
 
 
+def _reduced(from_rate: int, to_rate: int) -> tuple[int, int]:
+    """So many inputs make so many outputs."""
+    divisor = math.gcd(from_rate, to_rate)
+    return from_rate // divisor, to_rate // divisor
+
+
+@functools.lru_cache(maxsize=8)
+def _table(step: int, made: int, kernel: Kernel, dtype: torch.dtype) -> Tensor:
+    """(made, 1, taps): what samples from ``margin`` before a step on weigh in each of its outputs."""
+    margin = kernel.margin(step, made)
+    # It is kept: whoever is first may be in inference mode or elsewhere, a later one may want gradients.
+    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+        samples = torch.arange(-margin, margin + step, dtype=dtype)
+        outputs = torch.arange(made, dtype=dtype).unsqueeze(1)
+        return kernel.weights(samples / step - outputs / made, step, made).unsqueeze(1)
+
+
+def _convolve(audio: Tensor, step: int, made: int, kernel: Kernel) -> Tensor:
+    """(..., margin + T + margin) -> (..., T // step * made)."""
+    rows = audio.reshape(-1, 1, audio.shape[-1])
+    resampled = F.conv1d(rows, _table(step, made, kernel, rows.dtype).to(rows.device), stride=step)  # (N, made, steps)
+    return resampled.transpose(1, 2).reshape(*audio.shape[:-1], -1)
+
+
 def _has_table(from_rate: int, to_rate: int) -> bool:
     """Whether the rates share a divisor by which all kernels can be held."""
-    divisor = math.gcd(from_rate, to_rate)
-    return (from_rate // divisor) * (to_rate // divisor) <= _MAX_TAPS
+    return math.prod(_reduced(from_rate, to_rate)) <= _MAX_TAPS

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-import torchcrepe
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from codec.evaluation.torchcrepe_alone import torchcrepe
+
+SAMPLE_RATE = 16_000  # Hz
+FRAME = 1024  # samples
+HOP = SAMPLE_RATE // 100
 FRAMES_AT_ONCE = 32  # a frame's activations are 1 MiB in the first layer
 _LEFT, _RIGHT = 31, 32  # samples a kernel of layers 2 to 6 reaches to either side
 _FIRST_PAD = 254
@@ -62,8 +66,8 @@ class Crepe:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        torchcrepe.load.model("cpu", "full")  # torch reads no file onto the "cpu:1" of a second process
-        network = torchcrepe.infer.model.to(device)
+        torchcrepe().load.model("cpu", "full")  # torch reads no file onto the "cpu:1" of a second process
+        network = torchcrepe().infer.model.to(device)
         self._network = network.requires_grad_(False)
         if device.type != "cpu":
             return
@@ -90,10 +94,10 @@ class Crepe:
 
     def _frames(self, audio: Tensor) -> Iterator[Tensor]:
         """Normalised frames (N, 1024), some at a time."""
-        return torchcrepe.preprocess(
+        return torchcrepe().preprocess(
             audio.unsqueeze(0),
-            torchcrepe.SAMPLE_RATE,
-            torchcrepe.SAMPLE_RATE // 100,
+            SAMPLE_RATE,
+            HOP,
             FRAMES_AT_ONCE,
             self._device,
             pad=False,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
-from torchaudio.transforms import MelSpectrogram
 
+from codec.audio.mel import mel_bands, mel_spectrogram
 from codec.evaluation.metric import Metric, MetricError, Value
 
 N_FFT = 1024
@@ -26,7 +26,7 @@ class LogMelDistance(Metric):
     sample_rate: ClassVar[int] = 24_000
 
     def __init__(self) -> None:
-        self._spectrogram = MelSpectrogram(self.sample_rate, n_fft=N_FFT, hop_length=256, n_mels=100, power=1)
+        self._bands = mel_bands(self.sample_rate, N_FFT, 100)
 
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
@@ -36,4 +36,4 @@ class LogMelDistance(Metric):
 
     def _log_mel(self, audio: Tensor) -> Tensor:
         """(T,) -> (100, 1 + T // 256)."""
-        return self._spectrogram(audio).clamp(min=LOG_FLOOR).log()
+        return mel_spectrogram(audio, self._bands, 256).clamp(min=LOG_FLOOR).log()

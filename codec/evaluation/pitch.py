@@ -20,12 +20,12 @@ from typing import ClassVar
 import librosa
 import numpy as np
 import torch
-import torchaudio
-import torchcrepe
 from torch import Tensor
 
-from codec.evaluation.crepe import Crepe
+from codec.errors import CodecError
+from codec.evaluation.crepe import FRAME, HOP, SAMPLE_RATE, Crepe
 from codec.evaluation.metric import Metric, MetricError, Value
+from codec.evaluation.torchcrepe_alone import torchcrepe
 from codec.files import replacing
 
 FMIN, FMAX = 50.0, 550.0  # Hz
@@ -68,7 +68,7 @@ class VoicingAndPitch(Metric):
         "periodicity_rmse": Value("periodicity RMSE", "lower"),
         "pitch_rmse_cents": Value("pitch RMSE", "lower", "cents", digits=1),
     }
-    sample_rate: ClassVar[int] = torchcrepe.SAMPLE_RATE
+    sample_rate: ClassVar[int] = SAMPLE_RATE
 
     def __init__(
         self, device: torch.device | str = "cpu", cache: Path | None = None, undefined_f1: bool = False
@@ -82,9 +82,17 @@ class VoicingAndPitch(Metric):
         """See :meth:`Metric.in_pool`."""
         return self._device.type == "cpu"
 
+    def unavailable(self) -> str | None:
+        """See :meth:`Metric.unavailable`."""
+        try:
+            torchcrepe()
+        except CodecError as error:
+            return str(error)
+        return None
+
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
-        if reference.shape[-1] < torchcrepe.WINDOW_SIZE:
+        if reference.shape[-1] < FRAME:
             raise MetricError("shorter than one pitch frame of 64 ms")
         true = self._reference_track(reference)
         found = self.track(degraded)
@@ -99,7 +107,7 @@ class VoicingAndPitch(Metric):
                 del scores["vuv_f1"]
             raise MetricError("no frame is voiced in both", scores)
         common = true.voiced & found.voiced
-        cents = torchcrepe.CENTS_PER_BIN * (true.bins[common].astype(np.float64) - found.bins[common])
+        cents = torchcrepe().CENTS_PER_BIN * (true.bins[common].astype(np.float64) - found.bins[common])
         scores["pitch_rmse_cents"] = _rms(cents)
         return scores
 
@@ -107,7 +115,7 @@ class VoicingAndPitch(Metric):
         """Analyse (T,) float32 at 16 kHz, T >= 1024."""
         posteriors = self._network.posteriors(audio).T.unsqueeze(0)  # (1, 360, F)
         # The pitch in Hz that comes with the bins is dithered; only the bins are used.
-        bins, periodicity = torchcrepe.postprocess(posteriors, FMIN, FMAX, _viterbi_bins, return_periodicity=True)
+        bins, periodicity = torchcrepe().postprocess(posteriors, FMIN, FMAX, _viterbi_bins, return_periodicity=True)
         periodicity = periodicity[0].numpy().copy()
         periodicity[_level_db(audio) < SILENCE_DB] = 0.0
         return PitchTrack(bins[0].numpy().astype(np.int16), periodicity)
@@ -138,28 +146,20 @@ class VoicingAndPitch(Metric):
 
 def _viterbi_bins(posteriors: Tensor) -> tuple[Tensor, Tensor]:
     """torchcrepe's Viterbi decoder with the bins in place of the pitch."""
-    bins, _ = torchcrepe.decode.viterbi(posteriors)
+    bins, _ = torchcrepe().decode.viterbi(posteriors)
     return bins, bins
 
 
 def _level_db(audio: Tensor) -> np.ndarray:
     """Mean A-weighted level of each frame in dB relative to 20 dB: (T,) -> (F,)."""
-    power = torchaudio.functional.spectrogram(
-        audio,
-        pad=0,
-        window=torch.hann_window(torchcrepe.WINDOW_SIZE),
-        n_fft=torchcrepe.WINDOW_SIZE,
-        hop_length=torchcrepe.SAMPLE_RATE // 100,
-        win_length=torchcrepe.WINDOW_SIZE,
-        power=2.0,
-        normalized=False,
-        center=False,
-    ).numpy()  # (513, F)
-    frequencies = librosa.fft_frequencies(sr=torchcrepe.SAMPLE_RATE, n_fft=torchcrepe.WINDOW_SIZE)
+    window = torch.hann_window(FRAME)
+    spectrum = torch.stft(audio, FRAME, HOP, window=window, center=False, return_complex=True)  # (513, F)
+    power = spectrum.abs().square().numpy()
+    frequencies = librosa.fft_frequencies(sr=SAMPLE_RATE, n_fft=FRAME)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # log of 0 Hz, which librosa then clips to -80 dB
         weighted = librosa.perceptual_weighting(power, frequencies)
-    return (weighted - torchcrepe.loudness.REF_DB).mean(axis=0)
+    return (weighted - torchcrepe().loudness.REF_DB).mean(axis=0)
 
 
 def _load(path: Path) -> PitchTrack | None:

@@ -30,17 +30,15 @@ RESAMPLES = 1000
 SEED = 20241  # of the bootstrap
 LIBRARIES = (
     "torch",
-    "torchaudio",
     "accelerate",
     "numpy",
     "scipy",
     "librosa",
     "pesq",
     "pystoi",
-    "torchcrepe",
     "utmos-pytorch",
 )
-OPTIONAL = ("speechmos", "onnxruntime", "transformers")  # without them their metrics say so
+OPTIONAL = ("torchcrepe", "speechmos", "onnxruntime", "transformers")  # without them their metrics say so
 
 
 def summarize(system: System, outcome: Outcome, test_set: str, left_out: Sequence[str] = ()) -> dict[str, Any]:

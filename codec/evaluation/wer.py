@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from rapidfuzz.distance import Levenshtein
 from torch import Tensor
-from torchaudio.functional import edit_distance
 
 from codec.evaluation import hub
 from codec.evaluation.metric import MetricError, Value
@@ -102,4 +102,4 @@ def words(text: str) -> list[str]:
 
 
 def _rate(said: list[str], found: list[str]) -> float:
-    return 100 * edit_distance(said, found) / len(said)
+    return 100 * Levenshtein.distance(said, found) / len(said)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from codec.audio.mel import mel_bands
 
 
 class _RealTransform(torch.autograd.Function):
@@ -43,14 +44,13 @@ def stft(audio: Tensor, n_fft: int, hop_length: int, window: Tensor | None = Non
 
 
 class MelSpectrogram(nn.Module):
-    """Magnitudes in mel bands (HTK), as ``torchaudio.transforms.MelSpectrogram(power=1)`` has them, frames first."""
+    """Magnitudes in mel bands (HTK), as :func:`codec.audio.mel.mel_spectrogram` has them, frames first."""
 
     def __init__(self, sample_rate: int, n_fft: int, hop_length: int, n_mels: int) -> None:
         super().__init__()
         self.n_fft, self.hop_length = n_fft, hop_length
-        bands = torchaudio.functional.melscale_fbanks(n_fft // 2 + 1, 0.0, sample_rate / 2, n_mels, sample_rate)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        self.register_buffer("bands", bands, persistent=False)
+        self.register_buffer("bands", mel_bands(sample_rate, n_fft, n_mels), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
         """(..., T) float32 -> (..., frames, mels)."""

@@ -80,3 +80,26 @@ def test_rates_that_cannot_be_resampled() -> None:
     for rates in ((0, 24_000), (24_000, -1), (44_100.5, 24_000)):
         with pytest.raises(CodecError, match="cannot resample"):
             Resampler(*rates)
+
+
+@pytest.mark.parametrize(
+    "rates", [(44_100, 24_000), (16_000, 24_000), (24_000, 16_000), (24_000, 8000), (8000, 48_000)]
+)
+def test_it_is_torchaudios(speech: Tensor, rates: tuple[int, int]) -> None:
+    """Of the published protocol, which resamples so; where that library is installed."""
+    functional = pytest.importorskip("torchaudio.functional", exc_type=(ImportError, OSError))
+    audio = speech[:9999].view(3, 3333)
+    assert torch.equal(resample(audio, *rates), functional.resample(audio, *rates))
+    sharp = {"lowpass_filter_width": 64, "rolloff": 0.9475937167399596, "beta": 14.769656459379492}
+    theirs = functional.resample(audio, *rates, **sharp, resampling_method="sinc_interp_kaiser")
+    torch.testing.assert_close(resample_sharply(audio, *rates), theirs, rtol=0, atol=1e-6)
+
+
+def test_gradients_after_inference_mode(speech: Tensor) -> None:
+    """The kernels are kept from call to call, wherever the first one was."""
+    resampling._table.cache_clear()
+    with torch.inference_mode(), torch.device("meta"):
+        resample(speech[:100].clone(), 24_000, 16_000)
+    audio = speech[:100].clone().requires_grad_()
+    resample(audio, 24_000, 16_000).sum().backward()
+    assert audio.grad is not None and bool(audio.grad.any())
