@@ -140,7 +140,7 @@ def test_curves_of_steps_done_again_replace_the_old(tmp_path: Path, resumed_step
         for step in range(first + 1, 5):
             log.write(step, "train", {"loss": value})
         log.close()
-        # Files of one second are read in the order of a counter's digits, 10 before 9: a resumed run is never that fast.
+        # Files of one second are read in the order of a counter's digits, 10 before 9; no resumed run is that fast.
         time.sleep(1)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("train/loss")
     assert [event.step for event in events] == [1, 2, 3, 4]
