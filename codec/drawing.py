@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter
 from PIL import Image
 from torch import Tensor
 
-from codec.audio.mel import mel_bands, mel_spectrogram
+from codec.audio.mel import hertz_to_mel, mel_bands, mel_spectrogram
 
 INK = "#858b98"  # axes and labels: a grey that is legible on white and on black
 WAVE = "#4c7df0"
@@ -101,10 +101,6 @@ def _draw_mel(axes: Axes, audio: Tensor, sample_rate: int, top_db: float | None)
 
 
 def _mel_rows(hertz: Sequence[float], sample_rate: int) -> list[float]:
-    """Rows (fractional) of frequencies in a mel image; the scale is HTK's."""
-
-    def mel(frequency: float) -> float:
-        return 2595 * math.log10(1 + frequency / 700)
-
-    step = mel(sample_rate / 2) / (N_MELS + 1)  # row r has its peak at (r + 1) steps
-    return [mel(frequency) / step - 1 for frequency in hertz]
+    """Rows (fractional) of frequencies in a mel image."""
+    step = hertz_to_mel(sample_rate / 2) / (N_MELS + 1)  # row r has its peak at (r + 1) steps
+    return [hertz_to_mel(frequency) / step - 1 for frequency in hertz]

@@ -8,12 +8,17 @@ import torch
 from torch import Tensor
 
 
+def hertz_to_mel(hertz: float) -> float:
+    """HTK's scale."""
+    return 2595 * math.log10(1 + hertz / 700)
+
+
 def mel_bands(sample_rate: int, n_fft: int, n_mels: int) -> Tensor:
     """(n_fft // 2 + 1, n_mels): what every frequency of a spectrum weighs in every band, from 0 Hz to half the rate.
 
     In torch's default type, as the weights of a module are.
     """
-    highest = 2595 * math.log10(1 + sample_rate / 2 / 700)
+    highest = hertz_to_mel(sample_rate / 2)
     edges = 700 * (10 ** (torch.linspace(0, highest, n_mels + 2, dtype=torch.float64) / 2595) - 1)  # Hz
     frequencies = torch.linspace(0, sample_rate / 2, n_fft // 2 + 1, dtype=torch.float64).unsqueeze(1)
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])

@@ -27,7 +27,7 @@ def torchcrepe() -> Any:
         raise CodecError("the package torchcrepe is not installed: pip install 'simvq-codec[eval]'")
     try:
         importlib.import_module("torchaudio")
-    except (ImportError, OSError):
+    except (ImportError, OSError, RuntimeError):  # not there; of another torch; of another CUDA
         # An empty module in its place while torchcrepe is imported, and not a moment longer.
         sys.modules["torchaudio"] = ModuleType("torchaudio")
         try:
