@@ -134,7 +134,7 @@ def _table(step: int, made: int, kernel: Kernel, dtype: torch.dtype) -> Tensor:
     """(made, 1, taps): what samples from ``margin`` before a step on weigh in each of its outputs."""
     margin = kernel.margin(step, made)
     # It is kept: whoever is first may be in inference mode or elsewhere, a later one may want gradients.
-    with torch.inference_mode(False), torch.no_grad(), torch.device("cpu"):
+    with torch.inference_mode(False), torch.device("cpu"):
         samples = torch.arange(-margin, margin + step, dtype=dtype)
         outputs = torch.arange(made, dtype=dtype).unsqueeze(1)
         return kernel.weights(samples / step - outputs / made, step, made).unsqueeze(1)
