@@ -154,7 +154,8 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
 
         Every parameter takes part with gradient zero, so that data-parallel training need not look for unused ones.
         """
-        nothing = sum((p.sum() for p in self.parameters() if p.requires_grad), latent.new_zeros(())) * 0.0
+        weights = sum((p.sum() for p in self.parameters() if p.requires_grad), latent.new_zeros(()))
+        nothing = weights * 0.0 + 0.0  # the second, or logs say -0.0000
         tokens = torch.zeros(latent.shape[:1] + latent.shape[2:], dtype=torch.int64, device=latent.device)
         return QuantizerOutput(latent, tokens, nothing, {})
 

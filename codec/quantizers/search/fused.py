@@ -65,8 +65,8 @@ class Tiles(NamedTuple):
 
     @property
     def shared_bytes(self) -> int:
-        """Of shared memory, bfloat16, with the little that the reduction takes."""
-        return self.stages * (self.queries + self.codes) * self.columns * 2 + 2048
+        """Of shared memory at most, bfloat16, with the little that the reduction and barriers take."""
+        return self.stages * (self.queries + self.codes) * self.columns * 2 + 4096
 
 
 TILES = (Tiles(128, 256, 64, 8, 3), Tiles(128, 128, 64, 8, 3), Tiles(128, 128, 32, 8, 3))  # the first that fits
