@@ -51,7 +51,7 @@ smoke() {
   local part=$(($1 / 4)) folder
   folder=$(mktemp -d)
   local tiny=(--batch 2 --steps 1 --crop-s 0.5 --config egs/mini/conf/tiny.yaml --twin egs/mini/conf/tiny.yaml)
-  [[ $small ]] || tiny+=(training.mixed_precision=bf16 optimizer.name=muon)
+  [[ $small ]] || tiny+=(training.mixed_precision=bf16 optimizer.name=muon training.channels_last=true)
   timeout "$part" "$PYTHON" benchmarks/train_step.py "${tiny[@]}" --profile "$folder/profile.txt" ||
     echo "smoke: a training step failed (exit $?)" >&2
   timeout "$part" "$PYTHON" benchmarks/search.py --device "$device" --codebook 4096 --width 64 --latents 300 --runs 1 ||
@@ -85,7 +85,7 @@ have_speech() {
 
 # The model to ship, on from the shipped weights: resumable, a checkpoint at the end of every call.
 train() {
-  local limit=$1 minutes steps
+  local limit=$1 minutes
   minutes=$(awk "BEGIN { m = ($limit - 45) / 60; print (m > 0.2 ? m : 0.2) }") # the rest: its start, a checkpoint
   if [[ $small ]]; then
     timeout "$limit" "$PYTHON" recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$model" \
@@ -94,24 +94,33 @@ train() {
   fi
   have_speech || return
   local config=egs/pretrained/conf/simvq_24khz_0.9kbps_gpu.yaml
-  once "$out/train_model_step.json" 90 "$PYTHON" benchmarks/train_step.py --config "$config" --batch 32 --crop-s 1 \
-    --steps 30 --profile "$out/train_model_profile.txt"
-  if [[ ! -e $out/train_steps && -e $out/train_model_step.json ]]; then
-    # A twelfth for validation, checkpoints and the loader; in whole intervals of checkpoints.
-    "$PYTHON" -c 'import json, sys
-step = json.load(open(sys.argv[1]))["ours_step"]["median_s"]
-print(max(1000, int(float(sys.argv[2]) * 11 / 12 / step) // 500 * 500))' \
-      "$out/train_model_step.json" "${TRAIN_S:-1200}" >"$out/train_steps"
-  fi
-  [[ -e $out/train_steps ]] && steps=training.steps=$(cat "$out/train_steps")
-  local run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" ${steps:+"$steps"})
+  local layout
+  for layout in false true; do
+    once "$out/train_model_step_$layout.json" 75 "$PYTHON" benchmarks/train_step.py --config "$config" --batch 32 \
+      --crop-s 1 --steps 20 --profile "$out/train_model_profile_$layout.txt" "training.channels_last=$layout"
+  done
+  # The faster layout, and the steps that fit: less a twelfth for validation, checkpoints and the loader, in whole
+  # intervals of checkpoints. Chosen once, because all calls are one run.
+  [[ -e $out/train_settings ]] || "$PYTHON" -c 'import json, pathlib, sys
+took = {}
+for name in ("false", "true"):
+    if (path := pathlib.Path(sys.argv[1], f"train_model_step_{name}.json")).exists():
+        took[name] = json.loads(path.read_text())["ours_step"]["median_s"]
+if took:
+    best = min(took, key=took.get)
+    steps = max(1000, int(float(sys.argv[2]) * 11 / 12 / took[best]) // 500 * 500)
+    print(f"training.channels_last={best} training.steps={steps}")' "$out" "${TRAIN_S:-1200}" >"$out/train_settings.part" &&
+    [[ -s $out/train_settings.part ]] && mv "$out/train_settings.part" "$out/train_settings"
+  local chosen=()
+  [[ -e $out/train_settings ]] && read -r -a chosen <"$out/train_settings"
+  local run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" "${chosen[@]}")
   timeout "$limit" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
 }
 
 # Audio-seconds a second of a training step in bf16: better and reference at 32 x 3 s and 1 s, beside the published step.
 # The compiled one comes last: compiling takes minutes.
 throughput() {
-  local crop name batch=32 steps=15 part=$(($1 / 5)) settings=(training.mixed_precision=bf16)
+  local crop name batch=32 steps=15 part=$(($1 / 6)) settings=(training.mixed_precision=bf16)
   local conf=egs/libritts/conf twin=egs/libritts/conf/reference/simvq_4k.yaml
   if [[ $small ]]; then
     batch=1 steps=1 settings=(model.preset=tiny training.mixed_precision=no)
@@ -129,7 +138,9 @@ throughput() {
     [[ $small ]] && crop=0.$crop
     for name in better reference; do
       step "${name}_${crop}s" "$name" "$crop" "$part" --twin "$twin"
-      [[ $crop == *3 && $name == better ]] && step "${name}_${crop}s_tuned" "$name" "$crop" "$part" --twin "$twin" \
+      [[ $crop == *3 && $name == better ]] || continue
+      step "${name}_${crop}s_layout" "$name" "$crop" "$part" --twin "$twin" training.channels_last=true
+      step "${name}_${crop}s_tuned" "$name" "$crop" "$part" --twin "$twin" training.channels_last=true \
         training.cudnn_benchmark=true
     done
   done

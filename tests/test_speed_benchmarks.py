@@ -210,3 +210,35 @@ def test_the_gpu_script_reads_its_whole_plan_first(arguments: list[str], says: s
     script.write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
     ended = subprocess.run(["bash", str(script), *arguments], capture_output=True, text=True, timeout=60)
     assert ended.returncode == 2 and ended.stderr == f"error: {says}\n" and ended.stdout == ""
+
+
+def test_the_gpu_script_trains_in_the_layout_that_was_faster_and_keeps_to_it(tmp_path: Path) -> None:
+    """All calls are one run, so that what the first has chosen holds for those to come."""
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "exp/pretrained/speech/manifests").mkdir(parents=True)
+    (tmp_path / "benchmarks/gpu.sh").write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    fake = tmp_path / "python"
+    fake.write_text(f"""#!/usr/bin/env bash
+[[ $1 == -c ]] && exec {sys.executable} "$@"
+[[ $1 == recipes/train.py ]] && echo "$@"
+while (($#)); do
+  if [[ $1 == -o ]]; then
+    [[ $2 == *true* ]] || FASTER=0.1
+    echo '{{"ours_step": {{"median_s": '$FASTER'}}}}' >"$2"
+  fi
+  shift
+done
+""")
+    fake.chmod(0o755)
+    environment = {**os.environ, "PYTHON": str(fake), "TRAIN_S": "1200"}
+    for faster in ("0.08", "0.2"):
+        ended = subprocess.run(
+            ["bash", "benchmarks/gpu.sh", "train", "100"],
+            cwd=tmp_path,
+            env={**environment, "FASTER": faster},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert "training.channels_last=true training.steps=13500\n" in ended.stdout, ended

@@ -159,6 +159,7 @@ class TrainingConfig(Settings):
     compile: bool = False  # torch.compile encoder, decoder and discriminators
     # On CUDA, cuDNN times its algorithms for every new shape and keeps the fastest, which may differ from run to run.
     cudnn_benchmark: bool = False
+    channels_last: bool = False  # in memory, of the period discriminators: slower on CPUs, meant for tensor cores
     log_every: Positive = 50
     validate_every: Positive = 1000
     sample_every: Positive = 5000

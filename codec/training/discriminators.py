@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import pairwise
 from typing import Any, cast
 
@@ -56,9 +57,10 @@ class PeriodMember(nn.Module):
     feature map, which HiFi-GAN's leaves out.
     """
 
-    def __init__(self, period: int, channels: Sequence[int], *, dac: bool = False) -> None:
+    def __init__(self, period: int, channels: Sequence[int], *, dac: bool = False, channels_last: bool = False) -> None:
         super().__init__()
         self.period, self.dac = period, dac
+        self.channels_last = channels_last
         widths = [1, *channels]
         last = len(channels) - 1
         self.convs = nn.ModuleList(
@@ -78,7 +80,10 @@ class PeriodMember(nn.Module):
         )  # (B, 1, period, T / period)
         features = []
         for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE, inplace=True)
+            x = conv(x)
+            if self.channels_last:  # copies behind the first only: one channel has no layout, and others keep theirs
+                x = x.contiguous(memory_format=torch.channels_last)
+            x = F.leaky_relu(x, SLOPE, inplace=True)
             features.append(x)
         features.append(self.out(x))
         return features if self.dac else features[1:]
@@ -162,15 +167,21 @@ class Family(nn.Module):
 
 
 class Discriminators(nn.ModuleDict):
-    """The families that the settings ask for: any of ``period``, ``resolution``, ``dac``."""
+    """The families that the settings ask for: any of ``period``, ``resolution``, ``dac``.
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    Args:
+        config: members and their widths.
+        channels_last: the layout of what the period members compute; that of the others is always so.
+    """
+
+    def __init__(self, config: DiscriminatorConfig, *, channels_last: bool = False) -> None:
+        period = partial(PeriodMember, channels_last=channels_last)
         families = {
-            "period": Family([PeriodMember(p, config.period_channels) for p in config.periods]),
+            "period": Family([period(p, config.period_channels) for p in config.periods]),
             "resolution": Family([ResolutionMember(r, config.resolution_channels) for r in config.resolutions]),
             "dac": Family(
                 [
-                    *(PeriodMember(p, config.dac_period_channels, dac=True) for p in config.dac_periods),
+                    *(period(p, config.dac_period_channels, dac=True) for p in config.dac_periods),
                     *(BandMember(n_fft, config.dac_channels) for n_fft in config.dac_fft_sizes),
                 ],
                 level=True,

@@ -67,7 +67,8 @@ class Trainer:
             torch.backends.cudnn.benchmark = settings.cudnn_benchmark
 
         set_seed(settings.seed)
-        codec, discriminators = Codec(config.model), Discriminators(config.discriminators)
+        codec = Codec(config.model)
+        discriminators = Discriminators(config.discriminators, channels_last=settings.channels_last)
         # What is resumed has its weights from the checkpoint, and the first model may be gone by then.
         if config.init_from is not None and not (resume and find_checkpoints(self.run)):
             weights = read_model_weights(find_model(config.init_from))
