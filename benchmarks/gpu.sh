@@ -3,15 +3,20 @@
 # not measured again (remove the file to do so).
 #
 #   benchmarks/gpu.sh                               # all steps, the most valuable first
-#   benchmarks/gpu.sh smoke 90 train 480            # these, each with its limit in seconds
+#   benchmarks/gpu.sh smoke 150 search 200          # these, each with its limit in seconds
 #   DRY_RUN=1 benchmarks/gpu.sh inference 120       # on the CPU at small sizes, into exp/bench/dry: does it run at all?
 #   benchmarks/gpu.sh portions /data/speech         # where the speech is: cuts it into pieces for a machine that takes in
 #                                                   # little at a time; nothing needs a GPU
 #
-# Steps: smoke (all paths once at small sizes on the GPU: what fails is known before it costs), train, throughput, search,
-# inference, tests. `train` takes the speech from exp/pretrained/speech (folders train, more, dev), or from the pieces in
+# Steps: smoke (all paths once at small sizes on the GPU: what fails is known before it costs), throughput, search,
+# inference, tests, train. `train` takes the speech from exp/pretrained/speech (folders train, more, dev), or from the pieces in
 # exp/pretrained/portions once all are there; it times a step first and sets the number of steps so that all calls of
-# `train` together take TRAIN_S seconds (1,200).
+# `train` together take TRAIN_S seconds (450).
+#
+# Beyond torch, triton, accelerate, numpy, scipy, pyyaml, safetensors, tensorboard, typer and rich, a machine that reaches
+# no registry needs pydantic, pydantic-core, annotated-types, typing-inspection, soundfile, cffi and pycparser; the tests
+# pytest and hypothesis. Where the weights that ship stay behind to make room for a piece of speech, a call with them has
+# to come first: it copies them to exp/pretrained/start. exp/pretrained/portions.sha256 travels with the pieces.
 #
 # Results: exp/pretrained (checkpoints, metrics), exp/bench/gpu (JSON, logs, profiles); then
 #   python benchmarks/speed.py --write docs/speed.md exp/bench/cpu/*.json exp/bench/gpu/speed_*.json
@@ -20,8 +25,8 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
-PYTHON=${PYTHON:-$(command -v python || command -v python3)}
-STEPS="smoke train search inference throughput tests"
+export PYTHON=${PYTHON:-$(command -v python || command -v python3)}
+STEPS="smoke throughput search inference tests train"
 speech=exp/pretrained/speech portions=exp/pretrained/portions start=exp/pretrained/start
 shipped=codec/bundled/simvq-24khz-0.9kbps
 model=exp/pretrained/simvq_24khz_0.9kbps_gpu
@@ -68,7 +73,7 @@ portions() {
   local from=${1:?a folder with train, more and dev}
   mkdir -p "$portions"
   rm -f "$portions"/speech.*
-  tar -C "$from" --exclude='*.csv' -c train more dev | split -b 46m -d - "$portions/speech."
+  tar -C "$from" --exclude='*.csv' -c train more dev | split -b 40m -d - "$portions/speech."
   sha256sum "$portions"/speech.* >exp/pretrained/portions.sha256
   ls -l "$portions" exp/pretrained/portions.sha256
 }
@@ -97,7 +102,8 @@ train() {
   local layout
   for layout in false true; do
     once "$out/train_model_step_$layout.json" 75 "$PYTHON" benchmarks/train_step.py --config "$config" --batch 32 \
-      --crop-s 1 --steps 20 --profile "$out/train_model_profile_$layout.txt" "training.channels_last=$layout"
+      --crop-s 1 --steps 20 --profile "$out/train_model_profile_$layout.txt" "init_from=$start" \
+      "training.channels_last=$layout"
   done
   # The faster layout, and the steps that fit: less a twelfth for validation, checkpoints and the loader, in whole
   # intervals of checkpoints. Chosen once, because all calls are one run.
@@ -109,7 +115,7 @@ for name in ("false", "true"):
 if took:
     best = min(took, key=took.get)
     steps = max(1000, int(float(sys.argv[2]) * 11 / 12 / took[best]) // 500 * 500)
-    print(f"training.channels_last={best} training.steps={steps}")' "$out" "${TRAIN_S:-1200}" >"$out/train_settings.part" &&
+    print(f"training.channels_last={best} training.steps={steps}")' "$out" "${TRAIN_S:-450}" >"$out/train_settings.part" &&
     [[ -s $out/train_settings.part ]] && mv "$out/train_settings.part" "$out/train_settings"
   local chosen=()
   [[ -e $out/train_settings ]] && read -r -a chosen <"$out/train_settings"
@@ -118,12 +124,11 @@ if took:
 }
 
 # Audio-seconds a second of a training step in bf16: better and reference at 32 x 3 s and 1 s, beside the published step.
-# The compiled one comes last: compiling takes minutes.
 throughput() {
-  local crop name batch=32 steps=15 part=$(($1 / 6)) settings=(training.mixed_precision=bf16)
+  local crop name batch=32 steps=9 part=$(($1 / 8)) long=3 short=1 settings=(training.mixed_precision=bf16)
   local conf=egs/libritts/conf twin=egs/libritts/conf/reference/simvq_4k.yaml
   if [[ $small ]]; then
-    batch=1 steps=1 settings=(model.preset=tiny training.mixed_precision=no)
+    batch=1 steps=1 long=0.3 short=0.1 settings=(model.preset=tiny training.mixed_precision=no)
     conf=$out/conf twin=$out/conf/reference/simvq_4k.yaml
     mkdir -p "$out/conf/reference" "$out/conf/better"
     for name in reference better; do cp egs/mini/conf/tiny.yaml "$conf/$name/simvq_4k.yaml"; done
@@ -134,23 +139,22 @@ throughput() {
     once "$out/train_$result.json" "$limit" "$PYTHON" benchmarks/train_step.py --batch "$batch" --steps "$steps" \
       --config "$conf/$config/simvq_4k.yaml" --crop-s "$length" --profile "$out/train_$result.txt" "$@" "${settings[@]}"
   }
-  for crop in 3 1; do
-    [[ $small ]] && crop=0.$crop
-    for name in better reference; do
-      step "${name}_${crop}s" "$name" "$crop" "$part" --twin "$twin"
-      [[ $crop == *3 && $name == better ]] || continue
-      step "${name}_${crop}s_layout" "$name" "$crop" "$part" --twin "$twin" training.channels_last=true
-      step "${name}_${crop}s_tuned" "$name" "$crop" "$part" --twin "$twin" training.channels_last=true \
-        training.cudnn_benchmark=true
-    done
-  done
+  step "better_${long}s" better "$long" "$part" --twin "$twin"
+  step "better_${long}s_layout" better "$long" "$part" --twin "$twin" training.channels_last=true
+  step "better_${long}s_tuned" better "$long" "$part" --twin "$twin" training.channels_last=true \
+    training.cudnn_benchmark=true
+  # Compiling takes minutes.
   [[ $small ]] || step better_3s_compiled better 3 $((2 * part)) --twin "$twin" training.compile=true
+  step "better_${short}s" better "$short" "$part" --twin "$twin"
+  for crop in "$long" "$short"; do
+    step "reference_${crop}s" reference "$crop" "$part" --twin "$twin"
+  done
 }
 
 # Times real time of both together, encoding and decoding: one file of 10 s and 64 in a batch, beside the twin; in both
 # precisions, and with the decoder compiled.
 inference() {
-  local sizes=(--size reference) batches=(--batch 1 --batch 64) seconds=10 runs=11 part=$(($1 / 3))
+  local sizes=(--size reference) batches=(--batch 1 --batch 64) seconds=10 runs=7 part=$(($1 / 3))
   [[ $small ]] && sizes=(--size tiny) batches=(--batch 1 --batch 2) seconds=0.5 runs=1
   local all=("${sizes[@]}" --device "$device" "${batches[@]}" --seconds "$seconds" --runs "$runs" --speech egs/mini/corpus
     --stage round_trip --stage encode --stage decode)
@@ -161,12 +165,12 @@ inference() {
 
 # The code search: against the matrix rate at K = 262,144, N = 4,500; tokens against plain float32; training pass; tiles.
 search() {
-  local part=$(($1 / 4)) sizes=(--device "$device") many=1000000
+  local part=$(($1 / 5)) sizes=(--device "$device") many=1000000
   [[ $small ]] && sizes+=(--codebook 64 --width 8 --runs 1) many=100
   once "$out/search.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500
   once "$out/search_equality.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --equality "$many"
   once "$out/search_training.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --training --latents 4500
-  once "$out/search_tiles.json" "$part" "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500 --tune
+  once "$out/search_tiles.json" $((2 * part)) "$PYTHON" benchmarks/search.py "${sizes[@]}" --latents 4500 --tune
 }
 
 # The kernels' own tests; the others run on the CPU wherever they are.
@@ -186,7 +190,7 @@ bring_back() {
       "$model/last" "$half" && cp "$model/last/training.json" "$half"
     files+=("$model/config.yaml" "$model/metrics.jsonl")
   fi
-  tar -c --exclude=train --exclude='*.part' "${files[@]}" | split -b 15m -d - "$OUT/results.tar."
+  tar -c --exclude=train "${files[@]}" | split -b 15m -d - "$OUT/results.tar."
 }
 
 if [[ ${1:-} == portions ]]; then
@@ -194,7 +198,7 @@ if [[ ${1:-} == portions ]]; then
   exit
 fi
 plan=("$@")
-((${#plan[@]})) || plan=(smoke 90 train 1200 search 160 inference 180 throughput 400 tests 200)
+((${#plan[@]})) || plan=(smoke 150 throughput 420 search 200 inference 240 tests 120 train 450)
 for ((at = 0; at < ${#plan[@]}; at += 2)); do
   [[ " $STEPS " == *" ${plan[at]} "* ]] || { echo "error: unknown step ${plan[at]}; steps are $STEPS" >&2; exit 2; }
   [[ ${plan[at + 1]:-600} =~ ^[0-9]+$ ]] || { echo "error: ${plan[at + 1]}: expected seconds for ${plan[at]}" >&2; exit 2; }

@@ -43,13 +43,14 @@ def main(
 ) -> None:
     """Time whole training steps, both sides, through the bottleneck."""
     with TemporaryDirectory(prefix="codec-") as ours, TemporaryDirectory(prefix="codec-") as theirs:
-        settings = load_run_config(config, overrides or [])
-        trainer = make_trainer(settings, Path(ours), batch, crop_s)
+        trainer = make_trainer(load_run_config(config, overrides or []), Path(ours), batch, crop_s)
         audio = crops(trainer)
         work: dict[str, Work] = {"ours": lambda: trainer.step([audio])}
         if twin is not None:
-            precision = f"training.mixed_precision={trainer.config.training.mixed_precision}"
-            other = make_trainer(load_run_config(twin, [precision]), Path(theirs), batch, crop_s)
+            # The second is the process': what it is set to last holds for both.
+            settings = trainer.config.training
+            same = [f"training.{name}={getattr(settings, name)}" for name in ("mixed_precision", "cudnn_benchmark")]
+            other = make_trainer(load_run_config(twin, same), Path(theirs), batch, crop_s)
             naive = NaiveTraining(other.plain_codec, other.plain_discriminators, other.config)
             work["twin"] = lambda: naive.step(audio)
         device = trainer.accelerator.device

@@ -199,7 +199,7 @@ def test_json_and_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["smoke", "60", "trian", "60"], "unknown step trian; steps are smoke train search inference throughput tests"),
+        (["smoke", "60", "trian", "60"], "unknown step trian; steps are smoke throughput search inference tests train"),
         (["search", "1h"], "1h: expected seconds for search"),
     ],
 )

@@ -149,6 +149,8 @@ class LMTrainer:
             if self.unseen:
                 self._validate(self.next_step)
                 self.unseen = False
+                if self.next_step >= stop:  # no later checkpoint will say that it was made up for
+                    save_checkpoint(self.accelerator, self.run, self.next_step, settings)
             while self.next_step < stop:
                 self.step()
                 step, values = self.next_step, {}

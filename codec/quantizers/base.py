@@ -94,10 +94,18 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
     def self_moving(self) -> list[Tensor]:
         """All that a training pass changes by itself, counters included, and weights that move outside the optimiser.
 
-        The trainer sets these back after a step with a gradient that is not finite, and takes no micro-batches where
-        there are any. By default they are the moving buffers.
+        The trainer sets these back after a step with a gradient that is not finite. By default they are the moving
+        buffers.
         """
         return self.moving_buffers()
+
+    def needs_whole_batch(self) -> bool:
+        """Whether the mean of a training pass over parts of a batch is not that of one over all of it.
+
+        The trainer then takes no micro-batches. Processes may share the batch nonetheless: whatever needs all of it
+        asks the others. By default it is so where something moves by itself.
+        """
+        return bool(self.self_moving())
 
     def describe(self) -> dict[str, float]:
         """Facts about the weights, for the log: cheap enough for every log interval. By default there are none."""

@@ -30,6 +30,10 @@ class LFQ(Quantizer[LFQConfig | BSQConfig]):
         self.size = self.bits**-0.5 if self.spherical else 1.0  # of a code in each dimension
         self.projections = Projections(dim, self.bits)
 
+    def needs_whole_batch(self) -> bool:
+        """See :meth:`Quantizer.needs_whole_batch`: how even a batch uses its bits is the entropy of its mean."""
+        return self.config.entropy_weight * self.config.diversity > 0
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
         z = self._inward(rows)

@@ -59,6 +59,10 @@ class SimVQ(Quantizer[SimVQConfig]):
         """Since when codes have not been chosen, where the Region VQ loss asks."""
         return [] if self.region is None else [self.region.unused_for]
 
+    def needs_whole_batch(self) -> bool:
+        """See :meth:`Quantizer.needs_whole_batch`: dynamic gradients are relative to the nearest of a batch."""
+        return self.ste == "dynamic" or super().needs_whole_batch()
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
         tokens = self.search_rows(rows)

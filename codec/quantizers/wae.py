@@ -25,6 +25,10 @@ class VQWAE(VQ):
         super().__init__(dim, config)
         self.config = config
 
+    def needs_whole_batch(self) -> bool:
+        """See :meth:`Quantizer.needs_whole_batch`: the plan shares all codes among the batch."""
+        return True
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
         tokens = self.search_rows(rows)

@@ -188,6 +188,7 @@ def _collect(format_name: str, model: Model, store: ShardFolder, names: Sequence
         assert record is not None, "every shard is done"
         shards.append(Shard(**record["shard"]))
         failed += record["failed"]
-        usage.update(torch.tensor(record["codes"], dtype=torch.int64), torch.tensor(record["counts"]))
+        codes, times = (torch.tensor(record[key], dtype=torch.int64) for key in ("codes", "counts"))
+        usage.update(codes, times)
     facts = usage.summary()
     return Index(format_name, model, tuple(shards), facts["codes_used"], facts["entropy_bits"], tuple(failed))

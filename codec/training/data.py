@@ -129,14 +129,20 @@ def _outlive_one_sigterm(worker: int) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: signal.signal(signal.SIGTERM, signal.SIG_DFL))
 
 
-def validation_crops(utterances: Sequence[Utterance], sample_rate: int, config: DataConfig) -> list[Tensor]:
-    """Fixed crops from the middle of utterances spread evenly over the list, each (T,); shorter ones whole."""
+def validation_crops(
+    utterances: Sequence[Utterance], sample_rate: int, config: DataConfig, least: int = 1
+) -> list[Tensor]:
+    """Fixed crops from the middle of utterances spread evenly over the list, each (T,); shorter ones whole.
+
+    What has less than ``least`` samples is repeated up to there.
+    """
     count = min(config.validation_crops, len(utterances))
     chosen = [utterances[i * len(utterances) // count] for i in range(count)]
     say_resampled(Counter(item.sample_rate for item in chosen), sample_rate, f"{count} validation crops")
     wanted = round(config.validation_crop_s * sample_rate)
+    own = [min(wanted, item.num_samples * sample_rate // item.sample_rate) for item in chosen]
     return [
-        read_crop(u, sample_rate, min(wanted, u.num_samples * sample_rate // u.sample_rate), where=0.5) for u in chosen
+        read_crop(item, sample_rate, max(least, length), where=0.5) for item, length in zip(chosen, own, strict=True)
     ]
 
 

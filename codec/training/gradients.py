@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from codec.config import LossConfig
-from codec.model import Codec
 from codec.training.discriminators import Discriminators
 from codec.training.losses import Judged
 
 
-def leave_untaught(codec: Codec, discriminators: Discriminators, losses: LossConfig) -> None:
-    """Take the gradients from parts whose own loss has weight 0: they are measured, not trained.
+def leave_untaught(discriminators: Discriminators, losses: LossConfig) -> None:
+    """Take the gradients from families whose own loss has weight 0: they are measured, not trained.
 
     The data-parallel wrapper would wait for their gradients for ever.
     """
-    codec.quantizer.requires_grad_(losses.commitment > 0)
     for name, family in discriminators.items():
         family.requires_grad_(getattr(losses, f"discriminator_{name}") > 0)
+
+
+def nothing_of(module: nn.Module) -> Tensor:
+    """0, with every weight of the module in its graph: () for the data-parallel wrapper, which waits for all gradients.
+
+    For a bottleneck whose own loss has weight 0: what of it learns from the reconstruction (FSQ's projections) goes on
+    to, and the rest gets gradients of zero.
+    """
+    weights = [weight.sum() for weight in module.parameters() if weight.requires_grad]
+    return 0.0 * torch.stack(weights).sum() if weights else torch.zeros(())
 
 
 def detached(judged: Judged) -> Judged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -33,25 +33,38 @@ class MelLoss(nn.Module):
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """(B, 1, T) twice -> ()."""
-        return self.terms(fake, real, loudness=False)["mel"]
+        return self.terms(fake, self.targets(real))["mel"]
 
-    def terms(self, fake: Tensor, real: Tensor, *, loudness: bool) -> dict[str, Tensor]:
-        """(B, 1, T) twice -> ``mel`` and, where asked for, ``loudness``, () each.
+    @torch.no_grad()  # in one transform with the reconstruction they would be followed back in vain
+    def targets(self, real: Tensor) -> list[Tensor]:
+        """The mel spectrogram of the original (B, 1, T) at each scale."""
+        with torch.autocast(real.device.type, enabled=False):
+            return [spectrogram(real.float()) for spectrogram in self.spectrograms]
+
+    def terms(self, fake: Tensor, targets: Sequence[Tensor], levels: Tensor | None = None) -> dict[str, Tensor]:
+        """``mel`` and, with ``levels``, ``loudness``, () each.
 
         Loudness is the same spectrograms under a power law instead of the logarithm, relative to the mean of the real
         ones: what is loud counts more than silence and noise far below it, about as much as it does to the ear.
+
+        Args:
+            fake: the reconstruction, (B, 1, T).
+            targets: what :meth:`targets` makes of the original.
+            levels: (scales,) mean loudness of all originals that one step learns from (:func:`mean_loudness`).
         """
         distances: dict[str, list[Tensor]] = {"mel": [], "loudness": []}
         with torch.autocast(fake.device.type, enabled=False):
-            for spectrogram in self.spectrograms:
-                with torch.no_grad():  # in one transform with the other it would be followed back in vain
-                    target = spectrogram(real.float())
+            for scale, (spectrogram, target) in enumerate(zip(self.spectrograms, targets, strict=True)):
                 mel = spectrogram(fake.float())
                 distances["mel"].append(_mean_distance(_log(mel), _log(target)))
-                if loudness:
-                    sones, wanted = _loudness(mel), _loudness(target)
-                    distances["loudness"].append(_mean_distance(sones, wanted) / wanted.mean())
+                if levels is not None:
+                    distances["loudness"].append(_mean_distance(_loudness(mel), _loudness(target)) / levels[scale])
         return {name: torch.stack(values).mean() for name, values in distances.items() if values}
+
+
+def mean_loudness(targets: Sequence[Tensor]) -> Tensor:
+    """Of spectrograms at several scales, (scales,)."""
+    return torch.stack([_loudness(target).mean() for target in targets])
 
 
 def _log(mel: Tensor) -> Tensor:

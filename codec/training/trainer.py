@@ -25,9 +25,9 @@ from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
-from codec.training.gradients import detached, leave_untaught, stand_in
+from codec.training.gradients import detached, leave_untaught, nothing_of, stand_in
 from codec.training.identity import identify
-from codec.training.losses import MelLoss, discriminator_terms, generator_terms, weighted_sum
+from codec.training.losses import MelLoss, discriminator_terms, generator_terms, mean_loudness, weighted_sum
 from codec.training.metrics import RunLog
 from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
@@ -73,13 +73,13 @@ class Trainer:
         if config.init_from is not None and not (resume and find_checkpoints(self.run)):
             weights = read_model_weights(find_model(config.init_from))
             load_weights(codec, weights, f"init_from={config.init_from}")
-        if settings.accumulate > 1 and codec.quantizer.self_moving():
+        if settings.accumulate > 1 and codec.quantizer.needs_whole_batch():
             raise CodecError(
                 f"training.accumulate={settings.accumulate}: model.quantizer.name={config.model.quantizer.name} as set "
-                f"here moves with every pass, so micro-batches are not one batch to it; set training.accumulate=1 (and "
-                f"a lower data.batch_size if memory is short)"
+                f"here takes a batch as a whole, so micro-batches are not one batch to it; set training.accumulate=1 "
+                f"(and a lower data.batch_size if memory is short)"
             )
-        leave_untaught(codec, discriminators, config.losses)
+        leave_untaught(discriminators, config.losses)
         if settings.compile:
             compile_parts(codec, discriminators, device)
         # From here on something is written.
@@ -152,17 +152,21 @@ class Trainer:
         adversarial = step >= settings.discriminator_start and len(self.plain_discriminators) > 0
         moving = self.plain_codec.quantizer.self_moving()
         before = [state.detach().clone() for state in moving]
-        for index, real in enumerate(micro_batches):
+        targets = [self.mel.targets(real) for real in micro_batches]
+        levels = self._levels(targets) if losses.loudness > 0 else None
+        for index, (real, target) in enumerate(zip(micro_batches, targets, strict=True)):
             with ExitStack() as stack:
                 if index < len(micro_batches) - 1:  # gradients meet the other processes' only once a step
                     stack.enter_context(self.accelerator.no_sync(self.codec))
                     stack.enter_context(self.accelerator.no_sync(self.discriminators))
                 output: CodecOutput = self.codec(real, bypass_quantizer=bypass)
                 terms = {
-                    **self.mel.terms(output.audio, real, loudness=losses.loudness > 0),
+                    **self.mel.terms(output.audio, target, levels),
                     "commitment": output.quantizer.loss / self.latent_variance,
                 }
                 loss = weighted_sum(terms, losses)
+                if losses.commitment == 0 and loss.requires_grad:
+                    loss = loss + nothing_of(self.plain_codec.quantizer)
                 if adversarial:
                     against, pull = self._contest(output.audio, real, losses, len(micro_batches))
                     terms |= against
@@ -186,6 +190,12 @@ class Trainer:
         self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
         self.reporter.means.add(norms)
         self.next_step = step + 1
+
+    def _levels(self, targets: list[list[Tensor]]) -> Tensor:
+        """Mean loudness of the step's real speech, (scales,): relative to its own, a faint part would count more."""
+        own = torch.stack([mean_loudness(target) for target in targets]).mean(dim=0)
+        levels: Tensor = self.accelerator.reduce(own, "mean")
+        return levels
 
     def _contest(
         self, audio: Tensor, real: Tensor, losses: LossConfig, micro_batches: int
@@ -239,6 +249,8 @@ class Trainer:
             if self.unseen:
                 self._show(self.next_step, last=self.next_step == settings.steps)
                 self.unseen = False
+                if self.next_step >= stop:  # no later checkpoint will say that it was made up for
+                    save_checkpoint(self.accelerator, self.run, self.next_step, settings)
             while self.next_step < stop:
                 if self.next_step == self.warmup_steps:
                     self._begin_quantizing()

@@ -18,6 +18,7 @@ from codec.training.dimensions import codebook_sample, effective_dimension
 from codec.training.losses import MelLoss
 
 BATCH = 8
+PICTURE_FFT = 1024  # of the spectrograms in TensorBoard
 LATENTS = 20_000  # at most this many for the effective dimension
 
 
@@ -28,7 +29,9 @@ class Validation:
         self.accelerator, self.config = accelerator, config
         utterances = read_manifests(config.data.validation)
         rate = config.model.sample_rate
-        self.crops = validation_crops(utterances, rate, config.data) if utterances else []
+        longest = max(PICTURE_FFT, *(scale.n_fft for scale in config.losses.mel_scales))
+        least = longest // 2 + 1  # or nothing could be reflected at the ends of a spectrogram
+        self.crops = validation_crops(utterances, rate, config.data, least) if utterances else []
 
     @torch.no_grad()
     def run(self, codec: Codec, mel: MelLoss, *, bypass: bool) -> dict[str, float]:
@@ -78,7 +81,7 @@ class Validation:
             board.add_image(f"sample_{index}/spectrograms", image, step, dataformats="HWC")
 
 
-def spectrogram_image(signals: list[Tensor], n_fft: int = 1024) -> np.ndarray:
+def spectrogram_image(signals: list[Tensor], n_fft: int = PICTURE_FFT) -> np.ndarray:
     """Log spectrograms of signals (T,) above each other, as an image (H, W, 3) of bytes."""
     window = torch.hann_window(n_fft)
     powers = [torch.stft(signal, n_fft, n_fft // 4, window=window, return_complex=True).abs() for signal in signals]

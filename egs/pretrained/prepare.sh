@@ -13,5 +13,5 @@ esac
 speech=$(realpath -m -- "$1")
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 for part in train more dev; do
-  python recipes/prepare_folder.py "$speech/$part" -o "exp/pretrained/data/$part" --speaker-level 0
+  "${PYTHON:-python}" recipes/prepare_folder.py "$speech/$part" -o "exp/pretrained/data/$part" --speaker-level 0
 done

@@ -60,20 +60,24 @@ def test_a_resumed_run_is_the_undisturbed_one(settings: Make, tied: bool) -> Non
             assert cut[step]["bits_a_token"] == entry["bits_a_token"]
 
 
-def test_sigterm_leaves_a_due_validation_to_the_resumed_run(settings: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at", [4, 6])
+def test_sigterm_leaves_a_due_validation_to_the_resumed_run(
+    settings: Make, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
     """SIGKILL may follow within seconds: the checkpoint must not wait for a validation."""
     training = {"steps": 6, "log_every": 1, "validate_every": 2, "checkpoint_every": 6}
     whole = train(settings("whole", training=training))
     config = settings("cut", training=training)
     cut = LMTrainer(config, Accelerator(cpu=True))
     with monkeypatch.context() as patch:
-        patch.setattr(cut, "_validate", lambda step: {} if step < 4 else pytest.fail("validated first"))
-        cut.fit(report=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == 3 else None)
-    assert cut.next_step == 4 and (cut.run / "checkpoints" / "step_4").is_dir() and (cut.run / "last").is_dir()
+        patch.setattr(cut, "_validate", lambda step: {} if step < at else pytest.fail("validated first"))
+        cut.fit(report=lambda step, _: os.kill(os.getpid(), signal.SIGTERM) if step == at - 1 else None)
+    assert cut.next_step == at and (cut.run / "checkpoints" / f"step_{at}").is_dir() and (cut.run / "last").is_dir()
     resumed = train(config, resume=True)
-    for step in (4, 6):
+    for step in (at, 6):
         found = [log_of(trainer, "validation")[step]["bits_a_token"] for trainer in (whole, resumed)]
         assert found[0] == found[1]
+    assert not LMTrainer(config, Accelerator(cpu=True), resume=True).unseen
 
 
 def test_micro_batches_make_the_gradient_of_one_batch(settings: Make) -> None:

@@ -107,6 +107,17 @@ def test_unreadable_and_short_files_are_reported_and_the_rest_goes_on(
     assert [failure["id"] for failure in index.failed] == [broken[2].id]
 
 
+def test_a_shard_of_nothing_but_unreadable_files_is_an_empty_one(
+    tiny_codec: Codec, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    gone = [replace(item, path=tmp_path / "gone.wav") for item in utterances]
+    for given, readable in ((gone, 0), ([*gone[:3], *utterances[3:]], len(utterances) - 3)):
+        folder = tmp_path / f"out{readable}"
+        index = run(tiny_codec, given, folder, replace(SMALL, shard_hours=1e-9))  # each a shard of its own
+        assert len(index.failed) == len(utterances) - readable
+        assert TokenDataset(folder).ids() == [item.id for item in utterances[len(utterances) - readable :]]
+
+
 def test_long_recordings_go_through_in_pieces(
     tiny_codec: Codec, utterances: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 import codec.audio as audio_io
-from codec import CodecError
+from codec import CodecError, RunConfig
 from codec.config import DataConfig
 from codec.manifest import Utterance, read_manifest, write_manifest
 from codec.training.crops import read_crop
 from codec.training.data import CropDataset, StepSampler, crop_loader, validation_crops
+from codec.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -160,6 +162,18 @@ def test_validation_crops_are_always_the_same(utterances: list[Utterance]) -> No
     assert all(torch.equal(a, b) for a, b in zip(crops, validation_crops(utterances, 24_000, settings), strict=True))
     whole = validation_crops(utterances[:1], 24_000, DataConfig(validation_crop_s=1000.0))
     assert whole[0].shape == (utterances[0].num_samples,)
+
+
+def test_a_validation_utterance_shorter_than_a_transform_is_repeated(
+    tmp_path: Path, make_config: Callable[..., RunConfig], make_trainer: Callable[..., Trainer]
+) -> None:
+    """A run would end at its first validation, and at every one that it is resumed for."""
+    audio_io.write(tmp_path / "word.wav", 0.1 * torch.randn(300), 24_000)
+    write_manifest(tmp_path / "words.jsonl", [Utterance("word", tmp_path / "word.wav", 300, 24_000)])
+    trainer = make_trainer(make_config(data={"validation": [str(tmp_path / "words.jsonl")]}))
+    (crop,) = trainer.validation.crops
+    assert len(crop) == 513 and torch.equal(crop[300:], crop[:213])
+    assert trainer.validation.run(trainer.ema.codec, trainer.mel, bypass=True)["loss/mel"] > 0
 
 
 def test_relative_manifests_move_with_their_folder(utterances: list[Utterance], tmp_path: Path) -> None:

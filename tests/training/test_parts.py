@@ -16,7 +16,7 @@ from codec.config import LossConfig, MelScale, OptimizerConfig, TrainingConfig
 from codec.config.run import LastStageConfig
 from codec.training.dimensions import effective_dimension
 from codec.training.ema import EMA
-from codec.training.losses import MelLoss, weighted_sum
+from codec.training.losses import MelLoss, mean_loudness, weighted_sum
 from codec.training.metrics import Means, RunLog
 from codec.training.schedule import learning_rates, losses_at, rate_factor
 from codec.training.validation import spectrogram_image
@@ -105,15 +105,20 @@ def test_loudness_hears_what_is_loud() -> None:
     torch.manual_seed(0)
     loud, faint = torch.randn(1, 1, 12_000), 1e-3 * torch.randn(1, 1, 12_000)
     whole = torch.cat([loud, faint], dim=-1)
+
+    def terms(fake: torch.Tensor, real: torch.Tensor) -> dict[str, torch.Tensor]:
+        targets = mel.targets(real)
+        return mel.terms(fake, targets, mean_loudness(targets))
+
     # Half the frames are 6 dB too low: to the logarithm it is all one which.
-    off_loud = mel.terms(torch.cat([loud / 2, faint], dim=-1), whole, loudness=True)
-    off_faint = mel.terms(torch.cat([loud, faint / 2], dim=-1), whole, loudness=True)
+    off_loud = terms(torch.cat([loud / 2, faint], dim=-1), whole)
+    off_faint = terms(torch.cat([loud, faint / 2], dim=-1), whole)
     torch.testing.assert_close(off_loud["mel"], off_faint["mel"], rtol=0.1, atol=0)
     assert off_loud["loudness"] > 4 * off_faint["loudness"] > 0
-    for scaled in (mel.terms(loud / 2, loud, loudness=True), mel.terms(50 * loud, 100 * loud, loudness=True)):
+    for scaled in (terms(loud / 2, loud), terms(50 * loud, 100 * loud)):
         torch.testing.assert_close(scaled["loudness"], torch.tensor(1 - 0.5**0.3), rtol=0.01, atol=0)  # of any level
-    assert mel.terms(whole, whole, loudness=True)["loudness"] < 1e-6
-    assert mel.terms(whole, whole, loudness=False).keys() == {"mel"}
+    assert terms(whole, whole)["loudness"] < 1e-6
+    assert mel.terms(whole, mel.targets(whole)).keys() == {"mel"}
 
 
 def test_mel_loss_is_float32_inside_autocast() -> None:

@@ -81,6 +81,7 @@ def test_sigterm_ends_with_a_checkpoint_before_validation_and_costs_the_run_noth
     for name in ("best", "last"):
         assert_same(*(load_file(run / name / "model.safetensors") for run in (one.run, resumed.run)))
     assert resumed.best == one.best
+    assert not make_trainer(stopped.config, resume=True).unseen  # made up for once, also behind the last step
 
 
 def test_a_kill_right_after_the_switch_leaves_one_line_of_it(

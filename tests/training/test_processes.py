@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 CHANGES = {
     "model": {"encoder": {"init_gain": 1.3}, "decoder": {"dropout": 0.0}},
+    "losses": {"loudness": 60.0},
     "training": {"bottleneck_warmup": {"init": "covariance"}},  # k-means would blow up differences of rounding
 }
 

@@ -107,6 +107,24 @@ def test_discriminators_do_not_learn_from_the_generators_loss(
     assert all(p.requires_grad for p in discriminators.parameters())
 
 
+@pytest.mark.parametrize(("name", "learns"), [("fsq", True), ("simvq", False)])
+def test_a_bottleneck_whose_own_loss_does_not_count_learns_from_the_reconstruction(
+    make_config: MakeConfig, make_trainer: MakeTrainer, name: str, learns: bool
+) -> None:
+    """FSQ has no loss of its own at all; SimVQ's codes hear of the reconstruction only through theirs."""
+    changes = {"losses": {"commitment": 0.0}, "training": {"bottleneck_warmup": {"share": 0.0}}}
+    trainer = make_trainer(make_config(model={"quantizer": {"name": name}}, **changes))
+    trainer.codec.train()
+    after = list(trainer.plain_codec.quantizer.parameters())
+    before = [weight.detach().clone() for weight in after]
+    given = []
+    for weight in after:
+        weight.register_post_accumulate_grad_hook(lambda weight: given.append(id(weight)))
+    trainer.step(list(trainer._batches(0, 1)))
+    assert sorted(given) == sorted(map(id, after))  # the data-parallel wrapper waits for all of them
+    assert [torch.equal(old, new) for old, new in zip(before, after, strict=True)] == [not learns] * len(before)
+
+
 def test_one_step_equals_the_published_order(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
     """Generator step against the old discriminators, then their step on the same reconstruction, both by Adam."""
     import copy
@@ -148,15 +166,25 @@ def test_one_step_equals_the_published_order(make_config: MakeConfig, make_train
         assert apart < 0.05 * moved
 
 
-def test_micro_batches_add_up_to_the_whole_batch(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
-    changes = {"model": {"decoder": {"dropout": 0.0}}, "training": {"bottleneck_warmup": {"share": 0.0}}}
+@pytest.mark.parametrize("losses", [{}, {"mel": 0.0, "loudness": 60.0}], ids=str)
+def test_micro_batches_add_up_to_the_whole_batch(
+    make_config: MakeConfig, make_trainer: MakeTrainer, losses: dict[str, float]
+) -> None:
+    changes = {
+        "model": {"decoder": {"dropout": 0.0}},
+        "losses": losses,
+        "training": {"bottleneck_warmup": {"share": 0.0}},
+        "optimizer": {"eps": 1e-5},
+    }
     whole = make_trainer(make_config("one", **changes))
+    (batch,) = whole._batches(0, 1)
+    batch = batch * torch.tensor([1.0, 0.5, 0.1, 0.02]).view(4, 1, 1)  # a loud half and a faint one
     whole.codec.train()
-    whole.step(list(whole._batches(0, 1)))
+    whole.step([batch])
     changes["training"]["accumulate"] = 2
     halves = make_trainer(make_config("two", **changes))
     halves.codec.train()
-    halves.step(list(halves._batches(0, 1)))
+    halves.step(list(batch.split(2)))
     assert halves.next_step == 1
     for (name, value), other in zip(whole.plain_codec.named_parameters(), halves.plain_codec.parameters(), strict=True):
         torch.testing.assert_close(value, other, atol=1e-5, rtol=1e-3, msg=name)
@@ -188,8 +216,20 @@ def test_a_bad_gradient_moves_nothing_of_bottlenecks_that_move_by_themselves(
     assert not all(torch.equal(before[name], value) for name, value in state.items() if name.startswith("quantizer."))
 
 
-@pytest.mark.parametrize("settings", [{"name": "ema"}, {"name": "cvq"}, {"region": 1.0}], ids=str)
-def test_bottlenecks_that_move_by_themselves_take_no_micro_batches(
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"name": "ema"},
+        {"name": "cvq"},
+        {"region": 1.0},
+        {"ste": "dynamic"},
+        {"name": "lfq"},
+        {"name": "bsq"},
+        {"name": "vqwae"},
+    ],
+    ids=str,
+)
+def test_bottlenecks_that_want_whole_batches_take_no_micro_batches(
     make_config: MakeConfig, make_trainer: MakeTrainer, settings: dict[str, object]
 ) -> None:
     config = make_config(model={"quantizer": settings}, training={"accumulate": 2})

@@ -96,7 +96,8 @@ def _missing(device: torch.device) -> str | None:
 
     codes = LinearCodes(torch.eye(GROUP, 16, device=device))
     try:  # it builds a launcher with the system's C compiler, which may be missing, or the headers of Python
-        nearest_fused(codes.table[:1], codes, Screen.of(codes, torch.bfloat16))
+        for count in (1, FEW.queries + 1):  # as for few queries, and as for many
+            nearest_fused(codes.table[:count], codes, Screen.of(codes, torch.bfloat16))
     except (RuntimeError, OSError, SubprocessError, CompilationError, TritonError) as error:
         logger.warning("codes are searched plainly on %s: Triton cannot build the fused search (%s)", device, error)
         return "Triton cannot build its kernels"
