@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from copy import deepcopy
 from numbers import Integral
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -37,6 +38,7 @@ from codec.pretrained import (
     replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
+from codec.tensors import as_ints, as_lengths, as_token_ids, check_float, check_tensor
 
 
 class Tokens(NamedTuple):
@@ -95,6 +97,16 @@ class Codec(nn.Module):
         self.quantizer = build_quantizer(config.encoder.latent_dim, config.quantizer)
         self.decoder = Decoder(config.encoder.latent_dim, config.hop_length, config.decoder)
         self.inference = Inference()
+
+    # Modules with weight norm cannot be pickled; settings and weights can, and worker processes want whole models.
+    def __reduce__(self) -> tuple[Any, ...]:
+        learns = [weight.requires_grad for weight in self.parameters()]
+        return _rebuilt, (type(self), self.config, self.state_dict(), self.training, learns, self.inference)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # which would take the same way, and lose hooks
+        memo[id(self)] = twin = type(self).__new__(type(self))
+        twin.__dict__ = deepcopy(self.__dict__, memo)
+        return twin
 
     # -- facts ----------------------------------------------------------------------------------------------------
 
@@ -183,8 +195,9 @@ class Codec(nn.Module):
         """
         if sample_rate is not None and not isinstance(sample_rate, Integral):
             raise CodecError(f"sample_rate={sample_rate!r}: expected whole Hz; give an int")
+        self._check_weights()
         batch = self._as_batch(audio)
-        own = _check_lengths(lengths, batch)
+        own = as_lengths(lengths, batch)
         if sample_rate is not None and sample_rate != self.sample_rate:
             items = [
                 audio_io.resample(row[:length], sample_rate, self.sample_rate)
@@ -194,7 +207,7 @@ class Codec(nn.Module):
             items = [row[:length] for row, length in zip(batch, own, strict=True)]
         own = [item.shape[-1] for item in items]
         frames = [-(-length // self.hop_length) for length in own]
-        padded = torch.zeros(len(items), 1, max(own), device=self.device)
+        padded = torch.zeros(len(items), 1, max(own), dtype=torch.float32, device=self.device)
         for row, item in zip(padded, items, strict=True):
             row[:, : item.shape[-1]] = item
         latent = self.inference.latents(self.encoder, padded, None if min(own) == max(own) else torch.tensor(own))
@@ -218,17 +231,20 @@ class Codec(nn.Module):
             CodecError: no tensor, wrong shape or type, a token outside the codebook, a length that the tokens do not
                 reach.
         """
+        self._check_weights()
         ids, lengths = tokens if isinstance(tokens, Tokens) else (tokens, None)
         check_tensor(ids, "tokens")
         ids = self._check_tokens(ids.unsqueeze(0) if lengths is None and ids.ndim == 1 else ids)
         reach = ids.shape[-1] * self.hop_length
-        own = [reach] * len(ids) if lengths is None else _as_ints(lengths)
+        own = [reach] * len(ids) if lengths is None else as_ints(lengths)
         if len(own) != len(ids) or not all(0 < item <= reach for item in own):
             raise CodecError(f"lengths={own}: expected {len(ids)} numbers from 1 to {reach}, what the tokens hold")
-        if length is not None and not (isinstance(length, Integral) and 0 < length <= reach):
+        if length is not None and not isinstance(length, Integral):
+            raise CodecError(f"length={length!r}: expected one whole number of samples, or Tokens with their lengths")
+        if length is not None and not 0 < length <= reach:
             raise CodecError(f"length={length}: {ids.shape[-1]} tokens hold 1 to {reach} samples")
         ids = ids.to(self.device)
-        audio = torch.zeros(len(own), 1, length or max(own), device=self.device)
+        audio = torch.zeros(len(own), 1, length or max(own), dtype=torch.float32, device=self.device)
         frames = [-(-item // self.hop_length) for item in own]
         longest = max(frames)
         # The decoder's attention and group norm would mix padding into the speech: they are told where a row ends.
@@ -239,10 +255,16 @@ class Codec(nn.Module):
             row[:, :given] = waveform[:, :given]
         return audio
 
+    def _check_weights(self) -> None:
+        """Tokens are those of float32 weights: of others they would be other tokens."""
+        if (dtype := next(self.parameters()).dtype) != torch.float32:
+            raise CodecError(
+                f"the model's weights are {dtype}: encoding and decoding take float32; call .float(), and for a faster "
+                'decoder load the model with dtype="bfloat16"'
+            )
+
     def _as_batch(self, audio: Tensor) -> Tensor:
-        check_tensor(audio, "audio")
-        if not audio.is_floating_point():
-            raise CodecError(f"audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range")
+        check_float(audio, "audio")
         batch = audio
         if batch.ndim == 3 and batch.shape[1] == 1:
             batch = batch.squeeze(1)
@@ -309,7 +331,7 @@ class Codec(nn.Module):
         device: str | torch.device = "auto",
         *,
         revision: str | None = None,
-        dtype: str = "float32",
+        dtype: str | torch.dtype = "float32",
         compile: bool = False,
     ) -> Self:
         """Load a model folder, in eval mode.
@@ -320,7 +342,8 @@ class Codec(nn.Module):
                 kept, off line from what was kept). Half-precision weights are computed with in float32.
             device: ``auto`` takes CUDA, then MPS, then the CPU.
             revision: branch, tag or commit of a hub repository; None: its main branch.
-            dtype: of the decoder's matrix products, ``float32`` or ``bfloat16``; tokens never depend on it.
+            dtype: of the decoder's matrix products, float32 or bfloat16, as torch's or by name; tokens never depend on
+                it.
             compile: the decoder by torch.compile, when it first runs (see docs/speed.md for what it costs and gains).
 
         Raises:
@@ -341,53 +364,23 @@ class Codec(nn.Module):
                 codec = cls(config)
             load_weights(codec, weights, str(directory))
             codec.inference = inference
-            return codec.to(target).eval()
+            return codec.to(target, torch.float32).eval()  # whatever torch's default was while it was made
 
 
-def check_tensor(value: object, name: str) -> None:
-    """Refuse arrays, lists and whatever else is given in the place of a tensor.
-
-    Raises:
-        CodecError: tells how to make one.
-    """
-    if not isinstance(value, Tensor):
-        raise CodecError(
-            f"{name} of type {type(value).__name__}: expected a tensor; torch.from_numpy makes one of an array, "
-            "torch.tensor of a list"
-        )
-
-
-def as_token_ids(tokens: Tensor, ndim: int) -> Tensor:
-    """Tokens of any integer type, such as those that files keep, as int64.
-
-    Args:
-        tokens: to be checked.
-        ndim: 1 for (F,), 2 for (B, F).
-
-    Raises:
-        CodecError: no tensor, another number of dimensions, or no integers.
-    """
-    check_tensor(tokens, "tokens")
-    integers = not (tokens.is_floating_point() or tokens.is_complex() or tokens.dtype == torch.bool)
-    if tokens.ndim != ndim or not integers:
-        expected = "integers (F,)" if ndim == 1 else "integers (B, F)"
-        raise CodecError(f"tokens of shape {tuple(tokens.shape)} and type {tokens.dtype}: expected {expected}")
-    return tokens.long()
-
-
-def _check_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
-    B, T = batch.shape
-    if lengths is None:
-        return [T] * B
-    own = _as_ints(lengths)
-    if len(own) != B or not all(0 < length <= T for length in own):
-        raise CodecError(f"lengths={own}: expected {B} numbers from 1 to {T}")
-    return own
-
-
-def _as_ints(lengths: Tensor) -> list[int]:
-    """Lengths of a batch as numbers; lists of them serve as well as tensors."""
-    found = lengths.tolist() if isinstance(lengths, Tensor) else lengths
-    if not isinstance(found, (list, tuple)) or not all(isinstance(length, Integral) for length in found):
-        raise CodecError(f"lengths={found!r}: expected one whole number for each item of the batch")
-    return list(found)
+def _rebuilt(
+    cls: type[Codec],
+    config: ModelConfig,
+    weights: dict[str, Tensor],
+    training: bool,
+    learns: list[bool],
+    inference: Inference,
+) -> Codec:
+    """A codec out of a pickle."""
+    with UnsetWeights():
+        codec = cls(config)
+    some = next(iter(weights.values()))
+    codec.to(some.device, some.dtype).load_state_dict(weights)
+    for weight, learning in zip(codec.parameters(), learns, strict=True):
+        weight.requires_grad_(learning)
+    codec.inference = inference
+    return codec.train(training)

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from codec.errors import CodecError
-from codec.model import Codec, as_token_ids, check_tensor
+from codec.model import Codec
+from codec.tensors import as_token_ids, check_tensor
 
 PIECE_S = 6.0  # audio that the encoder takes at once, whatever the size of the chunks
 
@@ -93,7 +94,7 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
     if not position:
         raise CodecError("the audio has no samples; give at least one")
     with torch.inference_mode():
-        end = torch.zeros(1, 1, 0, device=codec.device)
+        end = torch.zeros(1, 1, 0, dtype=torch.float32, device=codec.device)
         latent = codec.inference.step(codec.encoder, end, state, last=True)
         tokens = codec.quantizer.encode(latent)[0]
     if len(tokens):
@@ -138,7 +139,7 @@ class _Joiner:
     """Windows of one recording, in order, to one signal."""
 
     def __init__(self, fade: int) -> None:
-        self.rise = (torch.arange(fade) + 0.5) / max(1, fade)  # linear: the neighbours are nearly equal
+        self.rise = (torch.arange(fade).float() + 0.5) / max(1, fade)  # linear: the neighbours are nearly equal
         self.position = 0  # samples given so far
         self.tail: Tensor | None = None  # (fade,): the window before, from `position` on
 

@@ -211,7 +211,7 @@ class Transcoder:
             if lost and not partial:
                 raise _damaged(reader.name, replace(reader.condition, complete=True))  # what follows is not known yet
             if lost:
-                pieces: Iterator[Tensor] = (torch.zeros(len(block) * hop) for block in run)
+                pieces: Iterator[Tensor] = (torch.zeros(len(block) * hop, dtype=torch.float32) for block in run)
             else:
                 pieces = decode_chunks(self.codec, map(torch.from_numpy, run), self.windows)
             for audio in pieces:

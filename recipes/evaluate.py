@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,6 +138,7 @@ def main(
         speaker_network,
     )
     built = build_metrics(names, options)
+    silent: list[str] = []  # test sets of which nothing could be scored
     for found in test_sets:
         if found.left_out and state.is_main_process:
             more = f", and {len(found.left_out) - 1} more" if len(found.left_out) > 1 else ""
@@ -159,7 +160,11 @@ def main(
         if state.is_main_process:
             summary = summarize(under_test, outcome, found.name, found.left_out)
             _report(found.folder, summary, outcome, state, own_workers)
+            if len(errors := summary["errors"]) == summary["utterances"]:
+                silent.append(f"{found.name}: not one of {len(errors)} utterances could be scored; see above")
     state.destroy_process_group()
+    if silent:
+        raise CodecError("; ".join(silent))
 
 
 def _system(spec: str, options: SystemOptions) -> tuple[System | None, str]:
@@ -195,11 +200,22 @@ def _report(folder: Path, summary: dict[str, Any], outcome: Outcome, state: Part
     for row in metric_rows(summary):
         table.add_row(*row)
     console.print(table)
+    for reason, ids in _by_reason(summary["errors"]).items():
+        which = ids[0] if len(ids) == 1 else f"{ids[0]} and {len(ids) - 1} more"
+        logger.warning("no reconstruction of %s: %s", which, reason)
     for name, reason in outcome.unavailable.items():
         console.print(f"{name}: not available: {reason}", markup=False, highlight=False, soft_wrap=True)
     if outcome.speed.utterances:
         console.print(outcome.speed.line(conditions), highlight=False, soft_wrap=True)
     console.print(f"{folder / 'summary.md'} has the rest", markup=False, highlight=False, soft_wrap=True)
+
+
+def _by_reason(errors: Mapping[str, str]) -> dict[str, list[str]]:
+    """Ids by why nothing was scored of them."""
+    reasons: dict[str, list[str]] = {}
+    for id_, reason in errors.items():
+        reasons.setdefault(reason, []).append(id_)
+    return reasons
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -8,9 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import codec.audio
 from codec import Codec, CodecError, ModelConfig, preset
 from codec.config import build
 from codec.model import Tokens
+from codec.streaming import decode_chunks, encode_chunks
 
 
 @pytest.mark.parametrize("samples", [1, 2, 319, 320, 321, 4799, 24_000])
@@ -95,7 +99,7 @@ def test_lengths_and_rates_that_are_no_whole_numbers_are_refused(tiny_codec: Cod
     assert tiny_codec.encode(audio, lengths=[5, 100]).lengths.tolist() == [5, 100]
     with pytest.raises(CodecError, match=r"sample_rate=16000\.0: expected whole Hz; give an int"):
         tiny_codec.encode(audio, sample_rate=16000.0)
-    with pytest.raises(CodecError, match=r"length=5\.0: 2 tokens hold 1 to 640 samples"):
+    with pytest.raises(CodecError, match=r"length=5\.0: expected one whole number of samples"):
         tiny_codec.decode(torch.zeros(1, 2, dtype=torch.int64), length=5.0)
 
 
@@ -344,3 +348,56 @@ def test_other_rates_and_strides_are_settings(speech: torch.Tensor) -> None:
     assert codec.frame_rate == 50
     tokens = codec.encode(speech, sample_rate=24_000)
     assert codec.decode(tokens).shape == (1, 1, 32_000)
+
+
+@pytest.mark.parametrize("default", [torch.float64, torch.float16], ids=str)
+def test_the_callers_default_type_changes_nothing(
+    tiny_codec: Codec, tiny_model_dir: Path, speech: torch.Tensor, default: torch.dtype
+) -> None:
+    audio = torch.stack([speech[:9_600], speech[9_600:19_200]])
+    lengths = torch.tensor([9_600, 5_000])
+    tokens = tiny_codec.encode(audio, lengths=lengths)
+    alone = tiny_codec.decode(tokens.tokens[0])[0, 0]
+    expected, slower = tiny_codec.decode(tokens), codec.audio.resample(speech, 24_000, 16_000)
+    torch.set_default_dtype(default)
+    try:
+        for model in (tiny_codec, Codec.from_pretrained(tiny_model_dir, "cpu")):
+            assert torch.equal(model.encode(audio, lengths=lengths).tokens, tokens.tokens)
+            assert torch.equal(model.decode(tokens), expected)
+        chunks = torch.cat(list(encode_chunks(tiny_codec, audio[0].split(999))))
+        assert torch.equal(chunks, tokens.tokens[0])
+        assert torch.equal(torch.cat(list(decode_chunks(tiny_codec, [chunks]))), alone)
+        assert torch.equal(codec.audio.resample(speech, 24_000, 16_000), slower)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64], ids=str)
+def test_weights_that_are_not_float32_are_refused(
+    tiny_codec: Codec, tiny_model_dir: Path, speech: torch.Tensor, dtype: torch.dtype
+) -> None:
+    other = copy.deepcopy(tiny_codec).to(dtype)
+    for use in (lambda: other.encode(speech), lambda: other.decode(torch.zeros(3, dtype=torch.int64))):
+        with pytest.raises(CodecError, match=rf"weights are {dtype}: .* call \.float\(\)"):
+            use()
+    faster = Codec.from_pretrained(tiny_model_dir, "cpu", dtype=torch.bfloat16)  # torch's own, or by name
+    assert faster.inference.dtype == torch.bfloat16
+    assert torch.equal(faster.encode(speech).tokens, tiny_codec.encode(speech).tokens)
+
+
+def test_a_pickled_model_is_the_same_model(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    """As a worker process gets it that is not forked."""
+    tiny_codec.decoder.requires_grad_(False)
+    tiny_codec.encode(speech)  # what is prepared stays here
+    other = pickle.loads(pickle.dumps(tiny_codec))
+    assert other.fingerprint == tiny_codec.fingerprint and not other.training
+    assert [w.requires_grad for w in other.parameters()] == [w.requires_grad for w in tiny_codec.parameters()]
+    tokens = tiny_codec.encode(speech)
+    assert torch.equal(other.encode(speech).tokens, tokens.tokens)
+    assert torch.equal(other.decode(tokens), tiny_codec.decode(tokens))
+    assert pickle.loads(pickle.dumps(tiny_codec.train())).training
+
+
+def test_a_length_that_is_no_number_is_refused_as_such(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    with pytest.raises(CodecError, match=r"length=tensor\(\[.*expected one whole number of samples"):
+        tiny_codec.decode(*tiny_codec.encode(speech))

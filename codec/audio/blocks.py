@@ -22,15 +22,21 @@ from codec.audio.resampling import Resampler, resampled_length
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
 from codec.files import refuse_pipe, replacing, standard_input
+from codec.tensors import check_float
 
 logger = logging.getLogger(__name__)
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what is looked for in folders and archives
+# What is looked for in folders and archives; the second row cannot be read, which is better said than passed over.
+AUDIO_SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
+    *(".m4a", ".aac", ".wma", ".amr"),
+)
 # What is written for a suffix: libsndfile's names of container and coding.
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
 _READ_BLOCK = 1 << 17  # samples a channel
 _VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
+_UNKNOWN_BYTES = 0x7FFF_0000  # programs that write to a pipe put this or more into a header, not knowing the length
 _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 
 
@@ -38,9 +44,10 @@ class AudioReader:
     """An open recording, given out as mono blocks at one rate."""
 
     def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, num_samples: int | None) -> None:
-        """``num_samples``: in the file, fewer are damage; None where that is not known."""
+        """``num_samples``: in the file, fewer are damage; None where that is not known, as in a pipe."""
         self._file, self._name, self._stop = file, name, num_samples
         self.native_rate = file.samplerate  # Hz, of the file
+        self._sample_rate = sample_rate
         self._resampler = Resampler(file.samplerate, sample_rate)
         self.num_samples = None if num_samples is None else resampled_length(num_samples, file.samplerate, sample_rate)
         self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
@@ -50,17 +57,26 @@ class AudioReader:
         """The recording from start to end, (T,) float32 each; together what :func:`codec.audio.load` gives.
 
         Raises:
-            CodecError: damage, samples that are not finite, or no samples.
+            CodecError: damage, samples that are not finite, also when mixed down and resampled, or no samples.
         """
-        empty = True
+        taken = 0
         for samples in sample_blocks(self._file, self._name, 0, self._stop):
-            empty = False
+            taken += len(samples)
             yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
-        if empty:
+        if not taken:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
+        if self._stop is None and taken < self._file.frames < _UNKNOWN_BYTES // (2 * self._file.channels):
+            missing = self._file.frames - taken
+            logger.warning("%s: was cut short, its header promises %d samples more", self._name, missing)
         yield self._given(self._resampler.finish())
 
     def _given(self, block: Tensor) -> Tensor:
+        if not bool(block.isfinite().all()):  # the samples were, but the sum of channels or neighbours is not
+            about_s = self.num_given / self._sample_rate
+            raise CodecError(
+                f"{self._name}: samples after {about_s:.1f} s are too large to be mixed down or resampled; expected "
+                "numbers within [-1, 1], repair the recording or leave it out"
+            )
         self.num_given += len(block)
         return block
 
@@ -268,12 +284,9 @@ def as_finite(audio: Tensor, name: str) -> Tensor:
     """On the CPU in float32.
 
     Raises:
-        CodecError: integers, or NaN or infinite samples.
+        CodecError: no tensor, integers, or NaN or infinite samples.
     """
-    if not audio.is_floating_point():
-        raise CodecError(
-            f"{name}: audio of type {audio.dtype}: expected floats in [-1, 1]; divide integers by their range"
-        )
+    check_float(audio, f"{name}: audio")
     samples = audio.detach().to("cpu", torch.float32)
     if not bool(samples.isfinite().all()):
         raise CodecError(f"{name}: the audio has NaN or infinite samples; nothing was written")

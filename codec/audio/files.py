@@ -13,6 +13,7 @@ from torch import Tensor
 from codec.audio.blocks import opened, output_format, reading, sample_blocks, writing
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
+from codec.tensors import check_float
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,7 @@ def write(path: str | Path, audio: Tensor, sample_rate: int) -> None:
     """
     path = Path(path)
     output_format(path)
+    check_float(audio, f"{path}: audio")
     channels = audio.unsqueeze(0) if audio.ndim == 1 else audio
     if channels.ndim != 2 or channels.numel() == 0:
         raise CodecError(f"{path}: audio of shape {tuple(audio.shape)}; expected (T,) or (C, T) with samples")

@@ -67,7 +67,7 @@ class Interpolator:
     def finish(self) -> Tensor:
         """What is left; nothing may follow."""
         if self._held is None:
-            return torch.zeros(0)
+            return torch.zeros(0, dtype=torch.float32)
         self._hold(self._held.new_zeros(*self._held.shape[:-1], self._margin + 1))
         return self._advance(self._outputs(self._taken))
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from codec.audio.interpolation import Interpolator, Kernel
 from codec.errors import CodecError
+from codec.tensors import check_float
 
 _MAX_TAPS = 1 << 20  # of the table of kernels; its size is the product of the reduced rates
 _PLAIN = Kernel()
@@ -32,9 +33,10 @@ def resample(audio: Tensor, from_rate: int, to_rate: int, kernel: Kernel = _PLAI
         kernel: the windowed sinc.
 
     Raises:
-        CodecError: a rate that is no positive whole number.
+        CodecError: a rate that is no positive whole number, or audio that is no tensor of floats.
     """
     _check_rates(from_rate, to_rate)
+    check_float(audio, "audio")
     if from_rate == to_rate:
         return audio
     if not _has_table(from_rate, to_rate):
@@ -85,7 +87,7 @@ class Resampler:
             self._interpolator = Interpolator(from_rate, to_rate)
         elif from_rate != to_rate:
             self._margin = _PLAIN.margin(self._step, self._made)
-            self._held = torch.zeros(self._margin)  # silence before the first sample, as in one pass
+            self._held = torch.zeros(self._margin, dtype=torch.float32)  # silence before the first, as in one pass
 
     def push(self, block: Tensor) -> Tensor:
         """The outputs that these samples complete, (T,)."""
@@ -99,9 +101,9 @@ class Resampler:
         if self._interpolator:
             return self._interpolator.finish()
         if self.from_rate == self.to_rate:
-            return torch.zeros(0)
+            return torch.zeros(0, dtype=torch.float32)
         missing = resampled_length(self._taken, self.from_rate, self.to_rate) - self._given
-        return self._advance(torch.zeros(self._margin + self._step))[:missing]
+        return self._advance(self._held.new_zeros(self._margin + self._step))[:missing]
 
     def _advance(self, block: Tensor) -> Tensor:
         held = torch.cat([self._held, block])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from codec import bundled
+from codec.cli.console import STREAM
 from codec.errors import CodecError
 
 
 def info(
     path: Annotated[
         Path | None,
-        typer.Argument(metavar="PATH", help="Token file or dataset, model folder, model that ships, or audio file."),
+        typer.Argument(
+            metavar="PATH",
+            help="Token file or dataset, model folder, model that ships, or audio file; - is a .svq on stdin.",
+        ),
     ] = None,
 ) -> None:
     """Print what a token file, a token dataset, a model or an audio file holds; without PATH, which models ship."""
@@ -23,6 +28,8 @@ def info(
     if path is None:
         for model in bundled.bundled_models().values():
             typer.echo(f"{model.name}: {model.description}")
+    elif path == STREAM:
+        _token_file(path)
     elif is_token_dataset(path):
         _dataset(path)
     elif path.is_dir() or (not path.exists() and str(path) in bundled.bundled_models()):
@@ -54,10 +61,15 @@ def is_token_file(path: Path) -> bool:
 
 def _token_file(path: Path) -> None:
     from codec.bitstream import read_tokens
+    from codec.files import standard_input
 
-    recording = read_tokens(path)
+    if path == STREAM:
+        name, content = "standard input", standard_input().read()
+        recording, size = read_tokens(BytesIO(content), name), len(content)
+    else:
+        name, recording = str(path), read_tokens(path)
+        size = path.stat().st_size
     header = recording.header
-    size = path.stat().st_size
     names = [model.name for model in bundled.bundled_models().values() if model.fingerprint == header.fingerprint]
     facts = {
         "model": header.fingerprint + "".join(f" ({name})" for name in names),
@@ -72,9 +84,9 @@ def _token_file(path: Path) -> None:
         duration_s = recording.num_samples / header.sample_rate
         facts["duration"] = f"{duration_s:.3f} s"
         facts["rate"] = f"{8 * size / duration_s:.0f} bit/s"
-    _print(f"{path}: token file", facts)
+    _print(f"{name}: token file", facts)
     if not recording.is_whole:
-        raise CodecError(f"{path}: {recording.damage()}; get it again, or decode what is whole with --partial")
+        raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
 
 
 def _model(path: Path) -> None:

@@ -34,7 +34,9 @@ def report(
     ] = None,
     quoted: Annotated[
         str | None,
-        typer.Option(help="Published rows beside them: test-clean, test-other or none; default: the test set's own."),
+        typer.Option(
+            help="Published rows beside them: test-clean, test-other or none; default: the test set's, if any."
+        ),
     ] = None,
     sound_mb: Annotated[
         float, typer.Option("--sound-mb", min=0, help="At most so many MB of sounds and pictures in the page.")

@@ -53,17 +53,24 @@ def tokens(
     for path in files if ids else ():
         if not is_token_dataset(path):
             raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
-    encoder = None
+    encoder, failed = None, None
     for path in files:
-        if is_token_dataset(path):
-            recordings = _of_dataset(path, ids)
-        elif path == STREAM or is_token_file(path):
-            recordings = _of_token_file(path)
-        else:
-            encoder = encoder or _AudioEncoder(model, device)
-            recordings = encoder.recordings(path)
-        for recording in recordings:
-            typer.echo(_as_text(recording, form))
+        try:
+            if is_token_dataset(path):
+                recordings = _of_dataset(path, ids)
+            elif path == STREAM or is_token_file(path):
+                recordings = _of_token_file(path)
+            else:
+                encoder = encoder or _AudioEncoder(model, device)
+                recordings = encoder.recordings(path)
+            for recording in recordings:
+                typer.echo(_as_text(recording, form))
+        except CodecError as error:  # the others are printed nonetheless
+            if failed is not None:
+                console.say("error", str(failed), "bold red")
+            failed = error
+    if failed is not None:
+        raise failed
 
 
 def _as_text(recording: _Recording, form: Form) -> str:
@@ -96,7 +103,7 @@ def _of_token_file(path: Path) -> Iterator[_Recording]:
     name = "standard input" if path == STREAM else str(path)
     recording = read_tokens(standard_input() if path == STREAM else path, name)
     if not recording.is_whole:
-        raise CodecError(f"{name}: {recording.damage()}; get it again, or decode what is whole with --partial")
+        raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
     facts = {
         "id": name,
         "num_samples": recording.num_samples,

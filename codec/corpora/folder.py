@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from codec.corpora.preparation import Progress, Recording, SplitSummary, prepare_split
@@ -70,11 +71,19 @@ def list_recordings(folder: Path, speaker_level: int) -> list[Recording]:
     for path in recordings_below(folder):
         parts = path.relative_to(folder).with_suffix("").parts
         speaker = parts[speaker_level - 1] if 0 < speaker_level < len(parts) else ""
-        texts = (path.with_name(path.stem + suffix) for suffix in TEXT_SUFFIXES)
-        recordings.append(Recording("__".join(parts), path, speaker, next((t for t in texts if t.is_file()), None)))
+        recordings.append(Recording("__".join(parts), path, speaker, _transcript(path)))
     return recordings
 
 
+def _transcript(path: Path) -> Path | None:
+    for suffix in TEXT_SUFFIXES:
+        text = path.with_name(path.stem + suffix)
+        with suppress(OSError):  # a name of its length may be more than the disk takes
+            if text.is_file():
+                return text
+    return None
+
+
 def _is_held_out(recording: Recording, share: float) -> bool:
-    digest = hashlib.sha256((recording.speaker or recording.id).encode()).digest()
+    digest = hashlib.sha256((recording.speaker or recording.id).encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:8]) < share * 2**64

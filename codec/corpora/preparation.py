@@ -66,9 +66,9 @@ def fingerprint(files: Iterable[Path]) -> str:
             status = path.stat()
         except OSError as error:
             # A dangling link, or a file that vanished: opening it will tell; the digest only has to differ from before.
-            digest.update(f"{path}\0{error.errno}\n".encode())
+            digest.update(f"{path}\0{error.errno}\n".encode(errors="surrogateescape"))
         else:
-            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+            digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
@@ -173,6 +173,11 @@ def _chunks(recordings: Sequence[Recording]) -> Iterator[Sequence[Recording]]:
 
 def _open(split: str, recording: Recording) -> Utterance | str:
     """The manifest's entry for a recording, or a note that says why there is none."""
+    try:
+        str(recording.path).encode()
+    except UnicodeEncodeError:
+        name = str(recording.path).encode(errors="backslashreplace").decode()
+        return f"{name}: the name is no UTF-8, in which a manifest is written; rename it"
     try:
         info = audio.info(recording.path)
         return Utterance(

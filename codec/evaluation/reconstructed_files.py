@@ -17,6 +17,7 @@ from codec.audio.files import read_whole
 from codec.errors import CodecError
 from codec.evaluation.systems import Reconstruction
 from codec.manifest import Utterance
+from codec.naming import member_key
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,11 @@ ROUNDED = ("PCM_16", "PCM_S8", "PCM_U8")  # subtypes whose samples a 16-bit file
 
 
 class ReconstructedFiles:
-    """``ID.wav``, ``.flac`` or ``.ogg`` for each utterance."""
+    """``ID.wav``, ``.flac`` or ``.ogg`` for each utterance; or what ``codec decode`` writes.
+
+    That is: ids as names of a token dataset (percent-encoded), and folders that mirror those of the recordings, with
+    names like ``a.mp3.wav``.
+    """
 
     rate = None
 
@@ -61,13 +66,7 @@ class ReconstructedFiles:
         """See :meth:`codec.evaluation.systems.System.reconstruct`. Only 16-bit samples of one channel at the system's
         rate have the rounding in them; all others get it.
         """
-        names = [f"{utterance.id}{suffix}" for suffix in SUFFIXES]
-        found = [name for name in names if (self._folder / name).is_file()]
-        if not found:
-            raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
-        if len(found) > 1:
-            raise CodecError(f"several files of this id ({', '.join(found)}) in {self._folder}; leave the one to score")
-        path = self._folder / found[0]
+        path = self._find(utterance)
         with opened(path) as file:
             channels, rate = read_whole(file, path), file.samplerate
             rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == self.sample_rate
@@ -76,9 +75,44 @@ class ReconstructedFiles:
         waveform = audio_io.resample_sharply(audio_io.to_mono(channels), rate, self.sample_rate)
         return Reconstruction(waveform, from_file=rounded)
 
+    def _find(self, utterance: Utterance) -> Path:
+        for name in (utterance.id, member_key(utterance.id)):
+            found = [path for suffix in SUFFIXES if (path := self._folder / f"{name}{suffix}").is_file()]
+            if found:
+                break
+        else:
+            found = self._mirrored.get(utterance.id, [])
+            if not found and utterance.path.stem == utterance.id:
+                # A recording's own name is its id in some corpora; the folder that it lies in must be the same, too.
+                found = self._mirrored.get(f"{utterance.path.parent.name}/{utterance.id}", [])
+        if not found:
+            raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
+        if len(found) > 1:
+            names = ", ".join(path.relative_to(self._folder).as_posix() for path in found)
+            raise CodecError(f"several files of this id ({names}) in {self._folder}; leave the one to score")
+        return found[0]
+
+    @cached_property
+    def _mirrored(self) -> dict[str, list[Path]]:
+        """Files in folders below, by the ids that recipes/prepare_folder.py gives, and by FOLDER/NAME."""
+        found: dict[str, list[Path]] = {}
+        for path in sorted(self._folder.rglob("*")):
+            if not path.name.endswith(SUFFIXES) or not path.is_file():
+                continue
+            parts = [*path.relative_to(self._folder).parent.parts, _recording_name(path.name)]
+            for key in {"__".join(parts), "/".join(parts[-2:])}:
+                found.setdefault(key, []).append(path)
+        return found
+
     def _say(self, rate: int) -> None:
         """Once, by the first process: it is the same with all files."""
         if rate in self._rates_said or (torch.distributed.is_initialized() and torch.distributed.get_rank()):
             return
         self._rates_said.add(rate)
         logger.info("%s: files of %d Hz, resampled to %d Hz", self._folder, rate, self.sample_rate)
+
+
+def _recording_name(name: str) -> str:
+    """Without the suffix, and without that of the recording, which ``codec decode`` leaves: ``a.mp3.wav`` -> ``a``."""
+    stem = Path(name).stem
+    return Path(stem).stem if stem.lower().endswith(audio_io.AUDIO_SUFFIXES) else stem

@@ -24,7 +24,6 @@ from codec.evaluation.summary import bootstrap_interval
 from codec.evaluation.table_notes import comparison_notes, versions_used
 from codec.evaluation.unavailable import read_unavailable
 
-DEFAULT_QUOTED = "test-clean"  # where the test set is none that there are published rows for
 NO_QUOTED = "none"
 
 
@@ -164,8 +163,8 @@ def build_table(
     Args:
         runs: what is scored.
         average: what means and intervals are over.
-        quoted: the LibriTTS test set whose published rows are added; ``none``: no such rows; None: the runs' own, and
-            ``test-clean`` where that is not one of them.
+        quoted: the LibriTTS test set whose published rows are added; ``none``: no such rows; None: the runs' own, if
+            there are any of it.
         values: columns, in this order; None: all that any of the runs has or misses.
         against: name of the run that all others are compared with, pair by pair; None: no differences.
 
@@ -306,7 +305,7 @@ def _cell(value: str, summary: Mapping[str, Any], average: Average) -> Cell:
 def _quoted_rows(quoted: str | None, test_set: str) -> list[Quoted]:
     known = quoted_test_sets()
     if quoted is None:
-        quoted = test_set if test_set in known else DEFAULT_QUOTED
+        quoted = test_set if test_set in known else NO_QUOTED
     if quoted not in (*known, NO_QUOTED):
         raise CodecError(f"no published rows for {quoted!r}; known are {', '.join(known)} and {NO_QUOTED}")
     return [row for row in read_quoted() if row.test_set == quoted]

@@ -42,12 +42,13 @@ class Inference:
         CodecError: an unknown ``dtype``, or ``compile`` with another than float32.
     """
 
-    def __init__(self, dtype: str = "float32", *, compile: bool = False) -> None:
-        if dtype not in get_args(DecoderDtype):
-            raise CodecError(f"dtype={dtype!r}: expected {' or '.join(get_args(DecoderDtype))}")
-        if compile and dtype != "float32":
-            raise CodecError(f"compile with dtype={dtype}: they do not go together; give one of them")
-        self.dtype: torch.dtype = getattr(torch, dtype)
+    def __init__(self, dtype: str | torch.dtype = "float32", *, compile: bool = False) -> None:
+        name = str(dtype).removeprefix("torch.")
+        if name not in get_args(DecoderDtype):
+            raise CodecError(f"dtype={name!r}: expected {' or '.join(get_args(DecoderDtype))}")
+        if compile and name != "float32":
+            raise CodecError(f"compile with dtype={name}: they do not go together; give one of them")
+        self.dtype: torch.dtype = getattr(torch, name)
         self.compile = compile
         self._encoder: tuple[WeightsSeen, PreparedEncoder] | None = None
         self._decoder: tuple[WeightsSeen, PreparedDecoder] | None = None
@@ -126,7 +127,7 @@ class Inference:
         return decoder.head(self._backbone[1](quantized, mask).clone(), mask)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inference:  # a copied codec prepares its own
-        return Inference(str(self.dtype).removeprefix("torch."), compile=self.compile)
+        return Inference(self.dtype, compile=self.compile)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_encoder": None, "_decoder": None, "_backbone": None}
@@ -135,7 +136,7 @@ class Inference:
 def _by_length(decoder: PreparedDecoder, quantized: Tensor, frame_lengths: Tensor, hop_length: int) -> Tensor:
     """The prepared decoder knows no mask: rows of one length at a time, (B, D, F), (B,) -> (B, 1, F * hop)."""
     B, _, F = quantized.shape
-    audio = torch.zeros(B, 1, F * hop_length, device=quantized.device)
+    audio = torch.zeros(B, 1, F * hop_length, dtype=torch.float32, device=quantized.device)
     lengths = frame_lengths.to(quantized.device)
     for frames in lengths.unique().tolist():
         rows = lengths == frames

@@ -53,7 +53,7 @@ class FSQ(Quantizer[FSQConfig]):
     def _bound(self, z: Tensor) -> Tensor:
         levels = self._per_level()
         half = (levels - 1) * (1 + 1e-3) / 2
-        offset = torch.where(levels % 2 == 0, 0.5, 0.0)
+        offset = (levels % 2 == 0) * 0.5
         return torch.tanh(z + torch.atanh(offset / half)) * half - offset
 
     def _codes(self, tokens: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ class QINCo(Quantizer[QINCoConfig]):
         return self._partial(tokens)[-1]
 
     def _partial(self, tokens: Tensor) -> list[Tensor]:
-        decoded = torch.zeros(len(tokens), self.dim, device=tokens.device)
+        decoded = torch.zeros(len(tokens), self.dim, dtype=torch.float32, device=tokens.device)
         partial = []
         for stage, digit in zip(self.stages, split_digits(tokens, self.sizes).unbind(1), strict=True):
             decoded = decoded + stage(stage.codebook[digit], decoded)

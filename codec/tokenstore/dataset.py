@@ -101,7 +101,9 @@ class TokenDataset(Dataset[TokenEntry]):
         if self._places is None:
             self._places = {other: place for place, other in enumerate(self.ids())}
         if id_ not in self._places:
-            raise CodecError(f"{self.folder}: no recording with the id {id_!r}; codec tokens {self.folder} lists all")
+            raise CodecError(
+                f"{self.folder}: no recording with the id {id_!r}; codec tokens {self.folder} --format json lists all"
+            )
         return self[self._places[id_]]
 
     def check_model(self, codec: Codec, name: str = "the model given") -> None:
@@ -159,15 +161,21 @@ class TokenStream(IterableDataset[TokenEntry]):
     ) -> None:
         """``rank`` and ``world``: None asks ``torch.distributed``; one process where that is not in use."""
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
-        self.data, self.shuffle, self.seed, self.epoch = data, shuffle, seed, 0
+        self.data, self.shuffle, self.seed = data, shuffle, seed
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # a loader's workers outlive an epoch
         self.rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
         self.world = world if world is not None else torch.distributed.get_world_size() if distributed else 1
         if not 0 <= self.rank < self.world:
             raise CodecError(f"rank={self.rank}, world={self.world}: expected 0 <= rank < world")
 
+    @property
+    def epoch(self) -> int:
+        """Which pass :meth:`set_epoch` has chosen; 0 at first."""
+        return int(self._epoch)
+
     def set_epoch(self, epoch: int) -> None:
-        """Choose the order of the next pass; call it before iterating."""
-        self.epoch = epoch
+        """Choose the order of the next pass; call it before iterating. Workers that persist hear of it, too."""
+        self._epoch.fill_(epoch)
 
     def __iter__(self) -> Iterator[TokenEntry]:
         worker = get_worker_info()

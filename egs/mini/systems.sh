@@ -74,4 +74,4 @@ if ((${#against[@]} == 0)) && [[ $missing ]]; then
   echo "none of these systems is installed: no table"
   exit
 fi
-codec report "${folders[@]}" --manifest "$manifest" "${against[@]}" -o "$output/report"
+codec report "${folders[@]}" --manifest "$manifest" "${against[@]}" --quoted test-clean -o "$output/report"

@@ -221,3 +221,37 @@ def test_groups_are_neighbours_in_length() -> None:
     groups = [[task.source.stem for task in group] for group in by_length(tasks, durations_s, 6.0)]
     assert groups == [["2"], ["5"], ["1"], ["6", "3", "4"], ["0"]]
     assert by_length([], [], 6.0) == []
+
+
+@pytest.mark.parametrize("batch", [(), ("--batch", 60)], ids=str)
+def test_samples_that_overflow_are_that_files_mistake(
+    cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path, batch: tuple[object, ...]
+) -> None:
+    """Finite in the file, infinite once neighbours or channels are added up."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for number in range(3):
+        shutil.copy(speech_path, folder / f"good{number}.flac")
+    huge = np.full(8_000, 3.4e38, dtype=np.float32)
+    soundfile.write(folder / "huge16.wav", huge, 16_000, subtype="FLOAT")
+    soundfile.write(folder / "huge stereo.wav", np.stack([huge, huge], axis=1), 24_000, subtype="FLOAT")
+    done = cli("encode", folder, "-o", tmp_path / "out", "--model", tiny_model_dir, *batch)
+    assert done.code == 2 and "3 files" in done.out and "2 failed" in done.out
+    assert files(tmp_path / "out") == [f"good{number}.flac.svq" for number in range(3)]
+    for name in ("huge16.wav", "huge stereo.wav"):
+        assert f"{name}: samples after 0.0 s are too large to be mixed down or resampled" in done.err
+
+
+def test_recordings_of_kinds_that_are_not_read_are_no_silent_loss(
+    cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    samples, _ = soundfile.read(speech_path, frames=9_000)
+    for suffix in ("aiff", "caf", "au", "w64"):
+        soundfile.write(folder / f"a.{suffix}", samples, 24_000)
+    (folder / "b.m4a").write_bytes(b"\0\0\0\x20ftypM4A " + bytes(400))
+    done = cli("encode", folder, "-o", tmp_path / "out", "--model", tiny_model_dir)
+    assert done.code == 2 and "4 files" in done.out and "1 failed" in done.out
+    assert "b.m4a: not audio that can be read" in done.err
+    assert len({(tmp_path / "out" / f"a.{suffix}.svq").read_bytes() for suffix in ("aiff", "caf", "au", "w64")}) == 1

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
 
 from codec import Codec
 from codec.bitstream import SUFFIX
@@ -41,7 +46,7 @@ def test_a_damaged_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_model
     assert facts(outcome.out)["samples"] == "48000"
     assert outcome.err == (
         f"error: {path}: it ends early, after 0 frames (0.00 s) of 150; "
-        "get it again, or decode what is whole with --partial\n"
+        "get it again; codec decode --partial decodes what is whole\n"
     )
 
 
@@ -49,6 +54,17 @@ def test_a_token_file_by_content(cli, tmp_path: Path, stereo_path: Path, tiny_mo
     cli("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
     (tmp_path / "a.svq").rename(tmp_path / "unnamed")
     assert facts(cli("info", tmp_path / "unnamed").out)["tokens"] == "150"
+
+
+def test_a_token_file_on_standard_input(
+    cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("encode", stereo_path, "-o", tmp_path / "a.svq", "--model", tiny_model_dir)
+    by_name, content = cli("info", tmp_path / "a.svq").out, (tmp_path / "a.svq").read_bytes()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content), isatty=lambda: False))
+    assert facts(cli("info", "-").out) == facts(by_name)
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"RIFF" * 30), isatty=lambda: False))
+    cli("info", "-").must_be_mistake("standard input: not a .svq file")
 
 
 def test_a_model(cli, tiny_codec: Codec, tiny_model_dir: Path) -> None:

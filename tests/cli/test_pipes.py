@@ -169,3 +169,19 @@ def test_a_full_disk_behind_a_pipe(files: Path) -> None:
     assert ended.returncode == 2
     said = b"error: standard output: writing failed (No space left on device); what was sent is not whole\n"
     assert ended.stderr == said
+
+
+def test_a_wave_that_is_cut_short_in_a_pipe_is_said(files: Path) -> None:
+    """Its header tells, unless the program before us did not know the length either."""
+    line = "head -c 40044 stereo.wav | CODEC encode - MODEL > b.svq"  # 10,000 of 16,000 samples
+    ended = shell(files, line)
+    assert ended.returncode == 0
+    assert b"warning: standard input: was cut short, its header promises 6000 samples more" in ended.stderr
+    assert read_tokens(files / "b.svq").num_samples == 30_000
+    data = bytearray((files / "stereo.wav").read_bytes())
+    for unknown in (b"\xff\xff\xff\xff", (0x7FFFFFFF - 36).to_bytes(4, "little")):
+        data[40:44] = unknown
+        (files / "unknown.wav").write_bytes(data)
+        ended = shell(files, "cat unknown.wav | CODEC encode - MODEL > b.svq")
+        assert ended.returncode == 0 and b"cut short" not in ended.stderr, ended
+        assert read_tokens(files / "b.svq").num_samples == 48_000

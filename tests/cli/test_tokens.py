@@ -141,3 +141,14 @@ def test_info_of_a_dataset(cli, dataset: Path, tiny_codec: Codec, expected: list
     assert facts["model"] == f"{tiny_codec.fingerprint} (tiny)"
     assert facts["codebook"] == f"64 codes, {len(set(expected))} used"
     assert (facts["recordings"], facts["tokens"], facts["shards"]) == ("2, 0.00 h", str(2 * len(expected)), "2, npy")
+
+
+def test_one_that_cannot_be_read_does_not_keep_the_others_from_being_printed(
+    cli, token_file: Path, tmp_path: Path, expected: list[int]
+) -> None:
+    line = " ".join(map(str, expected)) + "\n"
+    gone = tmp_path / "gone.svq"
+    for files in ((gone, token_file, gone), (token_file, gone)):
+        done = cli("tokens", *files)
+        assert (done.code, done.out) == (2, line)
+        assert done.err.count("gone.svq: cannot be read") == done.err.count("\n") == files.count(gone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -224,3 +225,20 @@ def test_mistakes_are_one_line(arguments: list[str], message: str, manifest: Pat
     assert done.returncode == 2
     assert message in done.stderr and len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_reconstructions_that_are_missing_are_said_and_none_at_all_is_a_mistake(
+    manifest: Path, utterances: list[Utterance], tmp_path: Path
+) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    arguments = ("--files", made, "--manifest", manifest, "--metrics", "mel", "-o", tmp_path / "out")
+    done = _run([], *arguments)
+    assert done.returncode == 2
+    missing = f"no reconstruction of {utterances[0].id} and {len(utterances) - 1} more: no file of this id"
+    assert missing in done.stderr
+    assert f"error: {manifest.stem}: not one of {len(utterances)} utterances could be scored" in done.stderr
+    shutil.copy(utterances[0].path, made / f"{utterances[0].id}{utterances[0].path.suffix}")
+    done = _run([], *arguments, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert f"no reconstruction of {utterances[1].id} and {len(utterances) - 2} more" in done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from pathlib import Path
@@ -95,3 +96,31 @@ def test_files_of_another_rate_are_resampled_sharply_and_that_is_said_once(
     assert [record.getMessage() for record in caplog.records] == [
         f"{tmp_path}: files of 8000 Hz, resampled to 24000 Hz"
     ]
+
+
+def test_what_the_decoder_writes_is_found(utterances: list[Utterance], clips: list[Tensor], tmp_path: Path) -> None:
+    """Of token datasets, ids percent-encoded; of folders, mirrored ones, with the recording's suffix left in."""
+    base = utterances[0]
+    corpus = tmp_path / "corpus"
+
+    def known_as(id_: str, path: str) -> Utterance:
+        return dataclasses.replace(base, id=id_, path=corpus / path)
+
+    made = {
+        "sp%201__b%2E1.wav": known_as("sp 1__b.1", "sp 1/b.1.flac"),
+        "x/y/a.wav": known_as("x__y__a", "x/y/a.wav"),
+        "x/z/a.mp3.wav": known_as("x__z__a", "x/z/a.mp3"),
+        "1089/134/1089_134_1.flac": known_as("1089_134_1", "test-clean/1089/134/1089_134_1.flac"),
+    }
+    for name in made:
+        (tmp_path / "made" / name).parent.mkdir(parents=True, exist_ok=True)
+        audio.write(tmp_path / "made" / name, clips[0], RATE)
+    system = ReconstructedFiles(tmp_path / "made", RATE)
+    for utterance in made.values():
+        torch.testing.assert_close(system.reconstruct(utterance, clips[0]).audio, clips[0], atol=2e-4, rtol=0)
+    # a.wav itself failed: that of another folder is no stand-in.
+    with pytest.raises(CodecError, match="no file of this id"):
+        system.reconstruct(known_as("a", "a.wav"), clips[0])
+    audio.write(tmp_path / "made" / "x/y/a.flac", clips[0], RATE)
+    with pytest.raises(CodecError, match=r"several files of this id \(x/y/a.flac, x/y/a.wav\)"):
+        ReconstructedFiles(tmp_path / "made", RATE).reconstruct(made["x/y/a.wav"], clips[0])

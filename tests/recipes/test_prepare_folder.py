@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,3 +45,19 @@ def test_a_mistake_gives_one_line_and_exit_code_2(
     assert prepare(monkeypatch, *filled, "-o", tmp_path / "data") == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are bytes, at most 255 of them")
+def test_names_that_are_long_or_no_text_cost_no_other_recording(
+    tmp_path: Path, speech_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    long = "x" * 250
+    for name in ("a.flac", f"{long}.flac", os.fsdecode(b"bad\xff.flac")):
+        shutil.copy(speech_path, folder / name)
+    assert prepare(monkeypatch, folder, "-o", tmp_path / "out", "--held-out", "0.000001") in (0, 2)
+    assert prepare(monkeypatch, folder, "-o", tmp_path / "out") == 0
+    assert sorted(u.id for u in read_manifest(tmp_path / "out" / "train.jsonl")) == ["a", long]
+    assert "bad\\udcff.flac: the name is no UTF-8" in capsys.readouterr().err
+    assert prepare(monkeypatch, folder, "-o", tmp_path / "out") == 0  # up to date

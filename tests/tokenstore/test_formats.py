@@ -99,6 +99,17 @@ def test_a_stream_is_shared_without_gap_or_overlap(make_dataset: Make, workers: 
         data.stream(rank=3, world=3)
 
 
+def test_workers_that_persist_hear_of_the_epoch(make_dataset: Make) -> None:
+    stream = TokenDataset(make_dataset("npy")[0]).stream(shuffle=True, seed=5)
+    loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
+    orders = []
+    for epoch in (0, 1, 0):
+        stream.set_epoch(epoch)
+        orders.append([entry.id for entry in loader])
+        assert orders[-1] == [entry.id for entry in stream]
+    assert orders[0] == orders[2] != orders[1]
+
+
 def test_a_map_style_loader_works_too(make_dataset: Make) -> None:
     data = TokenDataset(make_dataset("webdataset")[0])
     data[0]  # an open shard stays in this process
