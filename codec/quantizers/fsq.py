@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -22,22 +22,20 @@ class FSQ(Quantizer[FSQConfig]):
     def __init__(self, dim: int, config: FSQConfig) -> None:
         super().__init__(dim, config)
         self.levels = config.level_sizes
-        # On the device already: made anew in every pass, it would make the host wait.
-        self.register_buffer("per_level", torch.tensor(self.levels, dtype=torch.float32), persistent=False)
         self.projections = Projections(dim, len(self.levels))
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D)."""
         bounded = self._bound(self.projections.inward(rows))
         steps = bounded + (bounded.round() - bounded).detach()  # (N, d) whole numbers from -floor(L / 2) on
-        half = self._per_level() // 2
+        half = _per_level(self.levels, rows.device) // 2
         tokens = join_digits((steps.detach().nan_to_num() + half).long(), self.levels)
         return Coded(self.projections.outward(steps / half), tokens, rows.new_zeros(()))
 
     @torch.no_grad()
     def search_rows(self, rows: Tensor) -> Tensor:
         """(N, D) -> (N,)."""
-        steps = self._bound(self.projections.inward(rows)).round() + self._per_level() // 2
+        steps = self._bound(self.projections.inward(rows)).round() + _per_level(self.levels, rows.device) // 2
         return join_digits(steps.long(), self.levels)
 
     def look_up(self, tokens: Tensor) -> Tensor:
@@ -51,14 +49,16 @@ class FSQ(Quantizer[FSQConfig]):
         self.projections.fit_outward(self._codes(self.search_rows(latents.float())), latents.float())
 
     def _bound(self, z: Tensor) -> Tensor:
-        levels = self._per_level()
+        levels = _per_level(self.levels, z.device)
         half = (levels - 1) * (1 + 1e-3) / 2
-        offset = (levels % 2 == 0) * 0.5
+        offset = 0.5 - 0.5 * (levels % 2)
         return torch.tanh(z + torch.atanh(offset / half)) * half - offset
 
     def _codes(self, tokens: Tensor) -> Tensor:
-        half = self._per_level() // 2
+        half = _per_level(self.levels, tokens.device) // 2
         return (split_digits(tokens, self.levels) - half) / half
 
-    def _per_level(self) -> Tensor:
-        return cast(Tensor, self.per_level).float()  # of a model in half precision, too
+
+def _per_level(levels: Sequence[int], device: torch.device) -> Tensor:
+    """(d,) filled in on the device: copied there, it would make the host wait for a GPU in every pass."""
+    return torch.stack([torch.full((), level, dtype=torch.float32, device=device) for level in levels])

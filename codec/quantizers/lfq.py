@@ -73,7 +73,7 @@ class LFQ(Quantizer[LFQConfig | BSQConfig]):
         return F.normalize(z, dim=1) if self.spherical else z
 
     def _signed(self, positive: Tensor) -> Tensor:
-        return torch.where(positive, self.size, -self.size)
+        return (2 * positive.float() - 1) * self.size
 
 
 def _bit_entropy(probability: Tensor) -> Tensor:

@@ -204,6 +204,24 @@ def test_save_and_load(system: str) -> None:
 
 
 @every_system
+@pytest.mark.parametrize("default", [torch.float64, torch.float16], ids=str)
+def test_the_callers_default_type_changes_nothing(system: str, default: torch.dtype) -> None:
+    quantizer = make(system).eval()
+    latent = latents(2, 8, 40, seed=9)
+    tokens, output = quantizer.encode(latent), quantizer(latent)
+    decoded = quantizer.decode(tokens)
+    torch.set_default_dtype(default)
+    try:
+        again = quantizer(latent)
+        assert torch.equal(quantizer.encode(latent), tokens)
+        torch.testing.assert_close(quantizer.decode(tokens), decoded, rtol=0, atol=0)  # types, too
+        torch.testing.assert_close(again.quantized, output.quantized, rtol=0, atol=0)
+        torch.testing.assert_close(again.loss, output.loss, rtol=0, atol=0)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@every_system
 def test_float32_inside_autocast(system: str) -> None:
     """Half precision would change a part of the choices; nothing of it may reach the bottleneck."""
     quantizer = make(system).eval()
