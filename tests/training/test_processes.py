@@ -102,8 +102,17 @@ def test_two_processes_give_the_losses_of_one_for_twenty_steps(
         assert found[key] == pytest.approx(values, rel=apart, abs=apart / 10), key
 
 
-def test_two_processes_train_without_discriminators(make_config: Callable[..., RunConfig]) -> None:
+@pytest.mark.parametrize("bottleneck", ["simvq", "fsq"])
+def test_two_processes_train_with_the_reconstruction_alone(
+    make_config: Callable[..., RunConfig], bottleneck: str
+) -> None:
+    """No discriminator, and no loss of the bottleneck's own: nobody waits for gradients that do not come."""
     none: dict[str, list[int]] = {"periods": [], "resolutions": [], "dac_periods": [], "dac_fft_sizes": []}
-    config = make_config(discriminators=none, training={"steps": 2})
+    config = make_config(
+        discriminators=none,
+        model={"quantizer": {"name": bottleneck}},
+        losses={"commitment": 0.0},
+        training={"steps": 3, "bottleneck_warmup": {"share": 0.34}},
+    )
     train(config, 2)
     assert (Path(config.output) / "best" / "model.safetensors").is_file()
