@@ -10,7 +10,7 @@
 #
 # Steps: smoke (all paths once at small sizes on the GPU: what fails is known before it costs), throughput, search,
 # inference, tests, train. `train` takes the speech from exp/pretrained/speech (folders train, more, dev), or from the pieces in
-# exp/pretrained/portions once all are there; it times a step first and sets the number of steps so that all calls of
+# exp/pretrained/portions once all are there; it times a step in two layouts first and sets the number of steps so that all calls of
 # `train` together take TRAIN_S seconds (450).
 #
 # Beyond torch, triton, accelerate, numpy, scipy, pyyaml, safetensors, tensorboard, typer and rich, a machine that reaches
@@ -90,8 +90,7 @@ have_speech() {
 
 # The model to ship, on from the shipped weights: resumable, a checkpoint at the end of every call.
 train() {
-  local limit=$1 minutes
-  minutes=$(awk "BEGIN { m = ($limit - 45) / 60; print (m > 0.2 ? m : 0.2) }") # the rest: its start, a checkpoint
+  local limit=$1
   if [[ $small ]]; then
     timeout "$limit" "$PYTHON" recipes/train.py --config egs/mini/conf/tiny.yaml --resume --minutes 0.2 "output=$model" \
       2>&1 | tee -a "$out/train.log"
@@ -115,10 +114,15 @@ for name in ("false", "true"):
 if took:
     best = min(took, key=took.get)
     steps = max(1000, int(float(sys.argv[2]) * 11 / 12 / took[best]) // 500 * 500)
-    print(f"training.channels_last={best} training.steps={steps}")' "$out" "${TRAIN_S:-450}" >"$out/train_settings.part" &&
+    print(f"training.channels_last={best} training.steps={steps}")' "$out" $((${TRAIN_S:-450} - SECONDS - 45)) \
+    >"$out/train_settings.part" &&
     [[ -s $out/train_settings.part ]] && mv "$out/train_settings.part" "$out/train_settings"
   local chosen=()
   [[ -e $out/train_settings ]] && read -r -a chosen <"$out/train_settings"
+  # What is left of the time, but for its start and a checkpoint.
+  limit=$(($1 - SECONDS))
+  local minutes
+  minutes=$(awk "BEGIN { m = ($limit - 45) / 60; print (m > 0.2 ? m : 0.2) }")
   local run=(recipes/train.py --config "$config" --resume --minutes "$minutes" "init_from=$start" "${chosen[@]}")
   timeout "$limit" "$PYTHON" "${run[@]}" 2>&1 | tee -a "$out/train.log"
 }

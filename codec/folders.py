@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from codec.audio import AUDIO_SUFFIXES
+from codec.audio.blocks import FOLDER_SUFFIXES
 from codec.bitstream import SUFFIX
 from codec.errors import CodecError
 
@@ -60,11 +60,11 @@ def recordings_below(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise CodecError(f"{path}: no such file or folder; give a recording or the folder that holds the recordings")
-    files, unreadable = _files_below(path, AUDIO_SUFFIXES)
+    files, unreadable = _files_below(path, FOLDER_SUFFIXES)
     if unreadable:
         raise CodecError(unreadable[0])
     if not files:
-        raise CodecError(f"{path}: no audio file below it; looked for {', '.join(AUDIO_SUFFIXES)}")
+        raise CodecError(f"{path}: no audio file below it; looked for {', '.join(FOLDER_SUFFIXES)}")
     return files
 
 
@@ -74,7 +74,7 @@ def plan_encoding(folder: Path, output: Path) -> Plan:
     Raises:
         CodecError: no audio below ``folder``, or an output folder that cannot be one.
     """
-    return _plan(folder, output, AUDIO_SUFFIXES, lambda name: name + SUFFIX)
+    return _plan(folder, output, FOLDER_SUFFIXES, lambda name: name + SUFFIX)
 
 
 def plan_decoding(folder: Path, output: Path) -> Plan:

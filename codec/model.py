@@ -98,14 +98,16 @@ class Codec(nn.Module):
         self.decoder = Decoder(config.encoder.latent_dim, config.hop_length, config.decoder)
         self.inference = Inference()
 
-    # Modules with weight norm cannot be pickled; settings and weights can, and worker processes want whole models.
+    # Modules with weight norm cannot be pickled; settings, weights (of one type) and modes can, and worker processes
+    # want whole models. What else somebody has put on the modules stays behind.
     def __reduce__(self) -> tuple[Any, ...]:
         learns = [weight.requires_grad for weight in self.parameters()]
-        return _rebuilt, (type(self), self.config, self.state_dict(), self.training, learns, self.inference)
+        modes = [module.training for module in self.modules()]
+        return _rebuilt, (type(self), self.config, self.state_dict(), modes, learns, self.inference)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:  # which would take the same way, and lose hooks
         memo[id(self)] = twin = type(self).__new__(type(self))
-        twin.__dict__ = deepcopy(self.__dict__, memo)
+        twin.__setstate__(deepcopy(self.__getstate__(), memo))
         return twin
 
     # -- facts ----------------------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ def _rebuilt(
     cls: type[Codec],
     config: ModelConfig,
     weights: dict[str, Tensor],
-    training: bool,
+    modes: list[bool],
     learns: list[bool],
     inference: Inference,
 ) -> Codec:
@@ -383,4 +385,6 @@ def _rebuilt(
     for weight, learning in zip(codec.parameters(), learns, strict=True):
         weight.requires_grad_(learning)
     codec.inference = inference
-    return codec.train(training)
+    for module, mode in zip(codec.modules(), modes, strict=True):
+        module.training = mode
+    return codec

@@ -395,7 +395,20 @@ def test_a_pickled_model_is_the_same_model(tiny_codec: Codec, speech: torch.Tens
     tokens = tiny_codec.encode(speech)
     assert torch.equal(other.encode(speech).tokens, tokens.tokens)
     assert torch.equal(other.decode(tokens), tiny_codec.decode(tokens))
-    assert pickle.loads(pickle.dumps(tiny_codec.train())).training
+    tiny_codec.train().quantizer.eval()
+    again = pickle.loads(pickle.dumps(tiny_codec))
+    assert again.training and again.encoder.lstm.training and not again.quantizer.training
+
+
+def test_a_copy_of_a_compiled_model_has_weights_of_its_own(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    audio = speech[:9_600].view(1, 1, -1)
+    with torch.no_grad():
+        expected = tiny_codec(audio).audio
+        tiny_codec.compile(backend="eager")
+        twin = copy.deepcopy(tiny_codec)
+        twin.decoder.head.out.weight.zero_()
+        twin.decoder.head.out.bias.zero_()
+        assert not torch.allclose(twin(audio).audio, expected)
 
 
 def test_a_length_that_is_no_number_is_refused_as_such(tiny_codec: Codec, speech: torch.Tensor) -> None:

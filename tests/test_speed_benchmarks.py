@@ -241,4 +241,4 @@ done
             timeout=60,
             check=True,
         )
-        assert "training.channels_last=true training.steps=13500\n" in ended.stdout, ended
+        assert "training.channels_last=true training.steps=13000\n" in ended.stdout, ended

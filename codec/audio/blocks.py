@@ -26,9 +26,10 @@ from codec.tensors import check_float
 
 logger = logging.getLogger(__name__)
 
-# What is looked for in folders and archives; the second row cannot be read, which is better said than passed over.
-AUDIO_SUFFIXES = (
-    *(".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3")  # what is looked for in corpora and archives
+# In any other folder. The second row cannot be read, which is better said of each file than passed over.
+FOLDER_SUFFIXES = (
+    *(*AUDIO_SUFFIXES, ".aiff", ".aif", ".au", ".caf", ".w64", ".rf64"),
     *(".m4a", ".aac", ".wma", ".amr"),
 )
 # What is written for a suffix: libsndfile's names of container and coding.
@@ -37,6 +38,7 @@ WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OG
 _READ_BLOCK = 1 << 17  # samples a channel
 _VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
 _UNKNOWN_BYTES = 0x7FFF_0000  # programs that write to a pipe put this or more into a header, not knowing the length
+_SAMPLE_BYTES = {"PCM_U8": 1, "PCM_S8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8}
 _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at once on the stack
 
 
@@ -65,10 +67,17 @@ class AudioReader:
             yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
         if not taken:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
-        if self._stop is None and taken < self._file.frames < _UNKNOWN_BYTES // (2 * self._file.channels):
-            missing = self._file.frames - taken
-            logger.warning("%s: was cut short, its header promises %d samples more", self._name, missing)
+        self._say_cut(taken)
         yield self._given(self._resampler.finish())
+
+    def _say_cut(self, taken: int) -> None:
+        """Of a pipe, which is not looked at before; as far as its header can be believed."""
+        size = _SAMPLE_BYTES.get(self._file.subtype)
+        if self._stop is not None or size is None:
+            return
+        promised = self._file.frames
+        if taken < promised < _UNKNOWN_BYTES // (size * self._file.channels):
+            logger.warning("%s: was cut short, its header promises %d samples more", self._name, promised - taken)
 
     def _given(self, block: Tensor) -> Tensor:
         if not bool(block.isfinite().all()):  # the samples were, but the sum of channels or neighbours is not

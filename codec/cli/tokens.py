@@ -47,13 +47,14 @@ def tokens(
         list[str] | None, typer.Option("--id", metavar="ID", help="Of a dataset, only this recording; again for more.")
     ] = None,
 ) -> None:
-    """Print the tokens of recordings, and nothing else, on stdout."""
+    """Print the tokens of recordings, and nothing else, on stdout; of those that cannot be read, nothing."""
     from codec.tokenstore.index import is_token_dataset
 
     for path in files if ids else ():
         if not is_token_dataset(path):
             raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
     encoder, failed = None, None
+    loading = False
     for path in files:
         try:
             if is_token_dataset(path):
@@ -61,11 +62,15 @@ def tokens(
             elif path == STREAM or is_token_file(path):
                 recordings = _of_token_file(path)
             else:
+                loading = True
                 encoder = encoder or _AudioEncoder(model, device)
+                loading = False
                 recordings = encoder.recordings(path)
             for recording in recordings:
                 typer.echo(_as_text(recording, form))
         except CodecError as error:  # the others are printed nonetheless
+            if loading:  # for all of them
+                raise
             if failed is not None:
                 console.say("error", str(failed), "bold red")
             failed = error

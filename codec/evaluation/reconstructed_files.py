@@ -12,7 +12,7 @@ import torch.distributed
 from torch import Tensor
 
 from codec import audio as audio_io
-from codec.audio.blocks import opened
+from codec.audio.blocks import FOLDER_SUFFIXES, opened
 from codec.audio.files import read_whole
 from codec.errors import CodecError
 from codec.evaluation.systems import Reconstruction
@@ -77,14 +77,15 @@ class ReconstructedFiles:
 
     def _find(self, utterance: Utterance) -> Path:
         for name in (utterance.id, member_key(utterance.id)):
-            found = [path for suffix in SUFFIXES if (path := self._folder / f"{name}{suffix}").is_file()]
+            found = [path for suffix in SUFFIXES if _is_file(path := self._folder / f"{name}{suffix}")]
             if found:
                 break
         else:
-            found = self._mirrored.get(utterance.id, [])
-            if not found and utterance.path.stem == utterance.id:
-                # A recording's own name is its id in some corpora; the folder that it lies in must be the same, too.
-                found = self._mirrored.get(f"{utterance.path.parent.name}/{utterance.id}", [])
+            # In a mirrored folder, what leads to a file is the end of what leads to the recording.
+            parts = [*utterance.path.parent.parts, utterance.path.stem]
+            least = 1 if utterance.path.stem == utterance.id else 2  # else a.wav would serve for x/a.wav and y/a.wav
+            ends = ("/".join(parts[-count:]) for count in range(least, len(parts) + 1))
+            found = [path for end in ends for path in self._below.get(end, []) if not _same(path, utterance.path)]
         if not found:
             raise CodecError(f"no file of this id ({', '.join(SUFFIXES)}) in {self._folder}")
         if len(found) > 1:
@@ -93,15 +94,13 @@ class ReconstructedFiles:
         return found[0]
 
     @cached_property
-    def _mirrored(self) -> dict[str, list[Path]]:
-        """Files in folders below, by the ids that recipes/prepare_folder.py gives, and by FOLDER/NAME."""
+    def _below(self) -> dict[str, list[Path]]:
+        """All files, by their paths without suffix."""
         found: dict[str, list[Path]] = {}
         for path in sorted(self._folder.rglob("*")):
-            if not path.name.endswith(SUFFIXES) or not path.is_file():
-                continue
-            parts = [*path.relative_to(self._folder).parent.parts, _recording_name(path.name)]
-            for key in {"__".join(parts), "/".join(parts[-2:])}:
-                found.setdefault(key, []).append(path)
+            if path.name.lower().endswith(SUFFIXES) and path.is_file():
+                parts = [*path.relative_to(self._folder).parent.parts, _recording_name(path.name)]
+                found.setdefault("/".join(parts), []).append(path)
         return found
 
     def _say(self, rate: int) -> None:
@@ -112,7 +111,22 @@ class ReconstructedFiles:
         logger.info("%s: files of %d Hz, resampled to %d Hz", self._folder, rate, self.sample_rate)
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # an id may make a longer name than a disk takes
+        return False
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether a folder of reconstructions has led to the recording itself."""
+    try:
+        return one.samefile(other)
+    except OSError:  # which fails by itself, then
+        return False
+
+
 def _recording_name(name: str) -> str:
     """Without the suffix, and without that of the recording, which ``codec decode`` leaves: ``a.mp3.wav`` -> ``a``."""
     stem = Path(name).stem
-    return Path(stem).stem if stem.lower().endswith(audio_io.AUDIO_SUFFIXES) else stem
+    return Path(stem).stem if stem.lower().endswith(FOLDER_SUFFIXES) else stem

@@ -185,3 +185,12 @@ def test_a_wave_that_is_cut_short_in_a_pipe_is_said(files: Path) -> None:
         ended = shell(files, "cat unknown.wav | CODEC encode - MODEL > b.svq")
         assert ended.returncode == 0 and b"cut short" not in ended.stderr, ended
         assert read_tokens(files / "b.svq").num_samples == 48_000
+    samples, rate = soundfile.read(files / "stereo.wav")
+    for subtype, unknown in (("PCM_24", 0x7FFFF000), ("FLOAT", 0x7FFFF000), ("PCM_32", 0x80000000)):
+        soundfile.write(files / "wide.wav", samples, rate, subtype=subtype, format="WAV")
+        data = bytearray((files / "wide.wav").read_bytes())
+        place = data.index(b"data") + 4
+        data[place : place + 4] = unknown.to_bytes(4, "little")
+        (files / "wide.wav").write_bytes(data)
+        ended = shell(files, "cat wide.wav | CODEC encode - MODEL > b.svq")
+        assert ended.returncode == 0 and b"cut short" not in ended.stderr, ended

@@ -152,3 +152,5 @@ def test_one_that_cannot_be_read_does_not_keep_the_others_from_being_printed(
         done = cli("tokens", *files)
         assert (done.code, done.out) == (2, line)
         assert done.err.count("gone.svq: cannot be read") == done.err.count("\n") == files.count(gone)
+    wave = tmp_path / "a b.wav"
+    cli("tokens", wave, wave, "--model", "none").must_be_mistake("none: no such model folder")  # said once

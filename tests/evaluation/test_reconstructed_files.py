@@ -111,6 +111,8 @@ def test_what_the_decoder_writes_is_found(utterances: list[Utterance], clips: li
         "x/y/a.wav": known_as("x__y__a", "x/y/a.wav"),
         "x/z/a.mp3.wav": known_as("x__z__a", "x/z/a.mp3"),
         "1089/134/1089_134_1.flac": known_as("1089_134_1", "test-clean/1089/134/1089_134_1.flac"),
+        "spk/A.WAV": known_as("spk__A", "spk/A.WAV"),
+        "top.ogg.wav": known_as("top", "top.ogg"),
     }
     for name in made:
         (tmp_path / "made" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -118,9 +120,19 @@ def test_what_the_decoder_writes_is_found(utterances: list[Utterance], clips: li
     system = ReconstructedFiles(tmp_path / "made", RATE)
     for utterance in made.values():
         torch.testing.assert_close(system.reconstruct(utterance, clips[0]).audio, clips[0], atol=2e-4, rtol=0)
-    # a.wav itself failed: that of another folder is no stand-in.
-    with pytest.raises(CodecError, match="no file of this id"):
-        system.reconstruct(known_as("a", "a.wav"), clips[0])
+    for missing in (
+        known_as("a", "a.wav"),  # that of another folder is no stand-in
+        known_as("A__y__a", "y/a.wav"),
+        known_as("k", "z/k.wav"),
+        known_as("語" * 60, "long.wav"),  # a name of 540 bytes
+        dataclasses.replace(base, id="own", path=tmp_path / "made" / "wav" / "own.wav"),  # the recording itself
+    ):
+        if missing.id in ("k", "own"):
+            place = tmp_path / "made" / ("other/z/k.wav" if missing.id == "k" else "wav/own.wav")
+            place.parent.mkdir(parents=True)
+            audio.write(place, clips[0], RATE)
+        with pytest.raises(CodecError, match="no file of this id"):
+            ReconstructedFiles(tmp_path / "made", RATE).reconstruct(missing, clips[0])
     audio.write(tmp_path / "made" / "x/y/a.flac", clips[0], RATE)
     with pytest.raises(CodecError, match=r"several files of this id \(x/y/a.flac, x/y/a.wav\)"):
         ReconstructedFiles(tmp_path / "made", RATE).reconstruct(made["x/y/a.wav"], clips[0])
