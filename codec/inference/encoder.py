@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.inference.lstm import State, lstm_in_lanes
+from codec.inference.lstm import RUN_UP, State, forgets, lstm_in_lanes
 from codec.modules.conv import Conv1d, Conv1dState
 from codec.modules.seanet import EncoderState, ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
 from codec.modules.transformer import CausalTransformer
@@ -73,6 +73,8 @@ class PreparedEncoder:
         self.transformer = encoder.transformer
         self.out = _fold(encoder.out)
         self.unit_norm = encoder.unit_norm
+        # Found out once, of noise, so that what comes out for a signal does not depend on those before it.
+        self.in_lanes = self.lstm is not None and forgets(self.lstm, self._noise_frames())
 
     @staticmethod
     def takes(encoder: SEANetEncoder) -> bool:
@@ -85,8 +87,7 @@ class PreparedEncoder:
 
     def __call__(self, audio: Tensor) -> Tensor:
         """(B, 1, T) -> (B, D, ceil(T / hop))."""
-        held: list[Tensor | None] = [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
-        x = self._frames(audio, held, ends=True)
+        x = self._frames(audio, self._nothing_held(), ends=True)
         x = self._recur(x, None)[0]
         x = self.transformer(x.transpose(1, 2)).transpose(1, 2)
         return self._latent(_reflected(F.elu(x), self.out.overlap))
@@ -127,11 +128,20 @@ class PreparedEncoder:
         last = len(pieces) - 1 if ends else None
         return torch.cat([self._front(piece, held, last=number == last) for number, piece in enumerate(pieces)], dim=1)
 
+    def _noise_frames(self) -> Tensor:
+        """What the LSTM would get of noise, RUN_UP frames or more, (1, F, C)."""
+        hops = max(RUN_UP, LEAST_HOPS)
+        noise = 0.1 * torch.randn(1, 1, hops * self.hop_length, generator=torch.Generator().manual_seed(0))
+        return self._frames(noise.to(self.stem.kernel), self._nothing_held(), ends=True)
+
+    def _nothing_held(self) -> list[Tensor | None]:
+        return [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
+
     def _recur(self, x: Tensor, memory: State | None) -> tuple[Tensor, State | None]:
         """The residual LSTM over (B, F, C), and its memory at the end."""
         if self.lstm is None:
             return x, None
-        in_lanes = x.device.type == "cpu" and len(x) == 1
+        in_lanes = self.in_lanes and x.device.type == "cpu" and len(x) == 1
         out, memory = lstm_in_lanes(self.lstm, x, memory) if in_lanes else self.lstm(x, memory)
         return x + out, memory
 

@@ -24,7 +24,7 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
     one pass. The outcome never rests on the guess.
 
     Trained LSTMs may count over seconds (cell states that only grow). Two run-ups from unlike states tell: where they
-    end far apart, no part is begun.
+    end far apart, no part is begun. (For an LSTM that does so of any speech :func:`forgets` saves even that.)
 
     Args:
         lstm: unidirectional, ``batch_first``, no projections.
@@ -39,8 +39,7 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
     parts = x[0, : LANES * length].view(LANES, length, -1)
     run_up = torch.cat([parts[:1, :RUN_UP], parts[:-1, -RUN_UP:]])  # of the first part: not used
     assumed = _select(lstm(run_up)[1], slice(None))
-    others = tuple(part.roll(1, dims=1) for part in assumed)
-    if max(float((a - b).abs().max()) for a, b in zip(assumed, lstm(run_up, others)[1], strict=True)) > FORGOTTEN:
+    if _apart(assumed, lstm(run_up, tuple(part.roll(1, dims=1) for part in assumed))[1]) > FORGOTTEN:
         outputs, end = lstm(x, state)
         return outputs, end
     starts = tuple(torch.zeros_like(guess[:, :1]) for guess in assumed) if state is None else state
@@ -67,6 +66,19 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
         return done, last
     rest, last = lstm(x[:, LANES * length :], last)
     return torch.cat([done, rest], dim=1), last
+
+
+def forgets(lstm: nn.LSTM, x: Tensor) -> bool:
+    """Whether it does not matter behind RUN_UP frames of (1, F, C) what state they began in.
+
+    To be asked of a few frames once; of other frames the answer may be another, which :func:`lstm_in_lanes` notices.
+    """
+    ended = lstm(x[:, :RUN_UP])[1]
+    return _apart(ended, lstm(x[:, :RUN_UP], ended)[1]) <= FORGOTTEN
+
+
+def _apart(one: State, other: State) -> float:
+    return max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True))
 
 
 def _select(state: State | tuple[Tensor, ...], rows: slice | Tensor) -> State:

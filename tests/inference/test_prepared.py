@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from codec import Codec, CodecError, preset
 from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
+from codec.inference import encoder as encoder_module
 from codec.inference.lstm import LANES, RUN_UP, lstm_in_lanes
 from codec.inference.weights import WeightsSeen
 from codec.modules.seanet import EncoderState
@@ -216,3 +217,26 @@ def test_lanes_save_steps_only_where_the_past_is_forgotten() -> None:
     probes = [(LANES, RUN_UP)] * 2  # from unlike states
     assert short.calls == [*probes, (LANES, 60)]
     assert long.calls == [*probes, (1, LANES * 60)]  # all in one pass, and no part in vain
+
+
+@torch.no_grad()
+def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
+    tiny_codec: Codec, speech: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found out of noise, when it is prepared: no signal decides how the next one is computed."""
+    tried = []
+    original = encoder_module.lstm_in_lanes
+    monkeypatch.setattr(encoder_module, "lstm_in_lanes", lambda *given: tried.append(1) or original(*given))
+    audio = speech[: 320 * LANES * (RUN_UP + 8)].view(1, 1, -1)
+    lstm = tiny_codec.encoder.lstm.lstm
+    size = lstm.hidden_size
+    for bias, times in ((0.0, 1), (50.0, 0)):
+        for layer in range(lstm.num_layers):
+            getattr(lstm, f"bias_ih_l{layer}")[size : 2 * size] = bias
+        state = torch.random.get_rng_state()
+        prepared = PreparedEncoder(tiny_codec.encoder)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert prepared.in_lanes is bool(times)
+        tried.clear()
+        assert relative(prepared(audio), tiny_codec.encoder(audio)) < 1e-5
+        assert len(tried) == times
