@@ -68,6 +68,7 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, state: State | None = None) -> tuple
     return torch.cat([done, rest], dim=1), last
 
 
+@torch.no_grad()
 def forgets(lstm: nn.LSTM, x: Tensor) -> bool:
     """Whether it does not matter behind RUN_UP frames of (1, F, C) what state they began in.
 
