@@ -5,6 +5,7 @@ python benchmarks/lanes.py egs/mini/corpus --model simvq-24khz-0.9kbps --threads
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def main(
         contestants: dict[str, Work] = {"one pass": lambda: encode(False), "tried": lambda: encode(True)}
         with torch.no_grad():
             differ = int((encode(False) != encode(True)).sum())
-            timings = with_threads(threads, lambda: measure(contestants, codec.device, runs=runs))
+            timings = with_threads(threads, partial(measure, contestants, codec.device, runs=runs))
         one, tried = timings["one pass"].median_s, timings["tried"].median_s
         print(
             f"{signal.shape[-1] / codec.sample_rate:5.1f} s: one pass {1000 * one:.0f} ms, tried {1000 * tried:.0f} ms,"

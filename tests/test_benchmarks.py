@@ -53,3 +53,9 @@ def test_batch_exactness(folder: Path, tiny_model_dir: Path) -> None:
     title, result = measured("batch_exactness.py", folder, "--model", tiny_model_dir, "--files", 5, "--size", 3)
     assert title.startswith(f"{tiny_model_dir}: 5 recordings of 19199 to 95995 samples (5 lengths, 12 s) in 2 batches ")
     assert result.startswith("0 of 900 tokens differ (") and float(result.split()[-3]) < 1e-4
+
+
+def test_lanes(folder: Path, tiny_model_dir: Path) -> None:
+    title, result = measured("lanes.py", folder, "--model", tiny_model_dir, "--seconds", 6, "--runs", 1)
+    assert title == f"{tiny_model_dir}, 1 threads: tried in parts is chosen"
+    assert result.startswith("  6.0 s: one pass ") and result.endswith(" of it; 0 tokens differ")
