@@ -10,6 +10,8 @@ from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveF
 from codec.config.model import ModelConfig
 from codec.config.rates import follow_rate
 
+PICTURE_FFT = 1024  # of the spectrograms that validation puts into TensorBoard
+
 Speed = Annotated[float, Field(ge=0.5, le=2)]
 
 
@@ -226,8 +228,7 @@ class RunConfig(Settings):
     def _crops_hold_the_transforms(self) -> Self:
         mel = max(scale.n_fft for scale in self.losses.mel_scales)
         sizes = (mel, *(n_fft for n_fft, _, _ in self.discriminators.resolutions), *self.discriminators.dac_fft_sizes)
-        pictures = 1024  # n_fft of the spectrograms in TensorBoard
-        for name, n_fft in (("crop_s", max(sizes)), ("validation_crop_s", max(mel, pictures))):
+        for name, n_fft in (("crop_s", max(sizes)), ("validation_crop_s", max(mel, PICTURE_FFT))):
             seconds = getattr(self.data, name)
             if round(seconds * self.model.sample_rate) <= n_fft // 2:
                 least = n_fft / self.model.sample_rate

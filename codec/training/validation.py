@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from codec.config import RunConfig
+from codec.config.run import PICTURE_FFT
 from codec.model import Codec
 from codec.quantizers.usage import CodeUsage
 from codec.training.data import read_manifests, stack_equal, validation_crops
@@ -18,7 +19,6 @@ from codec.training.dimensions import codebook_sample, effective_dimension
 from codec.training.losses import MelLoss
 
 BATCH = 8
-PICTURE_FFT = 1024  # of the spectrograms in TensorBoard
 LATENTS = 20_000  # at most this many for the effective dimension
 
 
