@@ -19,6 +19,7 @@ from codec.benchmarking.timing import Work, measure
 from codec.cli import run
 from codec.folders import recordings_below
 from codec.inference import PreparedEncoder
+from codec.inference.lstm import RUN_UPS
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -39,12 +40,14 @@ def main(
         if len(audio) < max(lengths):
             audio = torch.cat([audio, audio_io.load(path, codec.sample_rate)])
     prepared = PreparedEncoder(codec.encoder)
-    print(f"{model}, {threads} threads: {'tried in parts' if prepared.in_lanes else 'in one pass'} is chosen")
+    run_up = prepared.run_up
+    chosen = "one pass" if run_up is None else f"parts with a run-up of {run_up} frames"
+    print(f"{model}, {threads} threads: {chosen} is chosen")
     for length in lengths:
         signal = audio[:length].view(1, 1, -1)
 
         def encode(in_lanes: bool, signal: torch.Tensor = signal) -> torch.Tensor:
-            prepared.in_lanes = in_lanes
+            prepared.run_up = (run_up or max(RUN_UPS)) if in_lanes else None
             return codec.quantizer.encode(prepared(signal))
 
         contestants: dict[str, Work] = {"one pass": lambda: encode(False), "tried": lambda: encode(True)}

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.inference.lstm import RUN_UP, State, forgets, lstm_in_lanes
+from codec.inference.lstm import LEAST_FRAMES, RUN_UPS, State, lstm_in_lanes, run_up_of
 from codec.modules.conv import Conv1d, Conv1dState
 from codec.modules.seanet import EncoderState, ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
 from codec.modules.transformer import CausalTransformer
 
-PIECE_SAMPLES = 32_000  # of all rows together, on a CPU: smaller ones spend their time on preparing weights
+# On a CPU the layers take a signal in pieces, of so many samples of all rows together and per thread. The first stages
+# have much data, which is to stay in the cache, and few weights; the others prepare large weights at each call.
+EARLY_PIECE = 16_000
+LATE_PIECE = 64_000
 LEAST_HOPS = 16  # a signal of fewer hops is left to the plain modules, which pad what is shorter than its padding
 
 
@@ -73,8 +77,6 @@ class PreparedEncoder:
         self.transformer = encoder.transformer
         self.out = _fold(encoder.out)
         self.unit_norm = encoder.unit_norm
-        # Found out once, of noise, so that what comes out for a signal does not depend on those before it.
-        self.in_lanes = self.lstm is not None and forgets(self.lstm, self._noise_frames())
 
     @staticmethod
     def takes(encoder: SEANetEncoder) -> bool:
@@ -124,15 +126,21 @@ class PreparedEncoder:
     def _frames(self, audio: Tensor, held: list[Tensor | None], *, ends: bool) -> Tensor:
         """Everything before the LSTM, (B, 1, T) -> (B, F, C)."""
         signal = audio.transpose(1, 2)  # (B, T, 1)
-        pieces = _cut(signal, self._piece_size(signal))
-        last = len(pieces) - 1 if ends else None
-        return torch.cat([self._front(piece, held, last=number == last) for number, piece in enumerate(pieces)], dim=1)
+        pieces = _cut(signal, self._piece_size(signal, LATE_PIECE))
+        ended = [ends and number == len(pieces) - 1 for number in range(len(pieces))]
+        return torch.cat([self._front(*piece, held) for piece in zip(pieces, ended, strict=True)], dim=1)
 
-    def _noise_frames(self) -> Tensor:
-        """What the LSTM would get of noise, RUN_UP frames or more, (1, F, C)."""
-        hops = max(RUN_UP, LEAST_HOPS)
-        noise = 0.1 * torch.randn(1, 1, hops * self.hop_length, generator=torch.Generator().manual_seed(0))
-        return self._frames(noise.to(self.stem.kernel), self._nothing_held(), ends=True)
+    @cached_property
+    def run_up(self) -> int | None:
+        """Frames in which the LSTM forgets what was before; None: it does not, and is run in one pass.
+
+        Found out once, of noise, so that what comes out for a signal does not depend on those before it.
+        """
+        if self.lstm is None:
+            return None
+        samples = max(*RUN_UPS, LEAST_HOPS) * self.hop_length
+        noise = 0.1 * torch.randn(1, 1, samples, generator=torch.Generator().manual_seed(0))
+        return run_up_of(self.lstm, self._frames(noise.to(self.stem.kernel), self._nothing_held(), ends=True))
 
     def _nothing_held(self) -> list[Tensor | None]:
         return [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
@@ -141,8 +149,11 @@ class PreparedEncoder:
         """The residual LSTM over (B, F, C), and its memory at the end."""
         if self.lstm is None:
             return x, None
-        in_lanes = self.in_lanes and x.device.type == "cpu" and len(x) == 1
-        out, memory = lstm_in_lanes(self.lstm, x, memory) if in_lanes else self.lstm(x, memory)
+        alone = x.device.type == "cpu" and len(x) == 1 and x.shape[1] >= LEAST_FRAMES
+        if alone and self.run_up is not None:
+            out, memory = lstm_in_lanes(self.lstm, x, self.run_up, memory)
+        else:
+            out, memory = self.lstm(x, memory)
         return x + out, memory
 
     def _latent(self, x: Tensor) -> Tensor:
@@ -150,37 +161,49 @@ class PreparedEncoder:
         latent = self.out(x).transpose(1, 2)
         return F.normalize(latent, dim=1) if self.unit_norm else latent
 
-    def _piece_size(self, signal: Tensor) -> int:
+    def _piece_size(self, signal: Tensor, samples: int) -> int:
         if signal.device.type != "cpu":  # one launch each
             return signal.shape[1]
-        hops = max(LEAST_HOPS, PIECE_SAMPLES * torch.get_num_threads() // (len(signal) * self.hop_length))
+        hops = max(LEAST_HOPS, samples * torch.get_num_threads() // (len(signal) * self.hop_length))
         return hops * self.hop_length
 
-    def _front(self, x: Tensor, held: list[Tensor | None], *, last: bool) -> Tensor:
+    def _front(self, signal: Tensor, last: bool, held: list[Tensor | None]) -> Tensor:
         """Everything before the LSTM, of one piece: (B, n, 1) -> (B, n / hop, C).
 
-        ``held``: what convolutions took in last, of the piece before. ``last``: this piece is the signal's end.
+        ``last``: this piece is the signal's end. ``held``: what convolutions took in last, of the piece before.
         """
-        place = 0
-        joined = _joined(x, held, place, self.stem, last=last, active=False).squeeze(-1)
-        windows = joined.unfold(1, self.stem.kernel.shape[-1], self.stem.stride)
-        x = F.linear(windows, self.stem.kernel[:, 0, 0], self.stem.bias)
-        for stage in self.stages:
-            for unit in stage.units:
-                place += 1
-                active = _joined(x, held, place, unit.narrow, last=last)
-                hidden = _elu_(unit.narrow(active))
-                sums = F.linear(x, unit.shortcut, unit.bias)
-                x = sums.flatten(0, 1).addmm_(hidden.flatten(0, 1), unit.widen).view(sums.shape)
+        half = len(self.stages) // 2
+        parts = []
+        pieces = _cut(signal, self._piece_size(signal, EARLY_PIECE))
+        for number, piece in enumerate(pieces):
+            ends = last and number == len(pieces) - 1
+            joined = _joined(piece, held, 0, self.stem, last=ends, active=False).squeeze(-1)
+            windows = joined.unfold(1, self.stem.kernel.shape[-1], self.stem.stride)
+            x = F.linear(windows, self.stem.kernel[:, 0, 0], self.stem.bias)
+            parts.append(_through(self.stages[:half], x, held, 1, last=ends))
+        place = 1 + sum(len(stage.units) + 1 for stage in self.stages[:half])
+        return _through(self.stages[half:], torch.cat(parts, dim=1), held, place, last=last)
+
+
+def _through(stages: list[_Stage], x: Tensor, held: list[Tensor | None], place: int, *, last: bool) -> Tensor:
+    """(B, n, C) -> (B, n / strides, C'); ``place``: of the first convolution in ``held``."""
+    for stage in stages:
+        for unit in stage.units:
+            active = _joined(x, held, place, unit.narrow, last=last)
+            hidden = unit.narrow(active)
+            hidden = _elu(hidden, torch.empty_like(hidden))
+            sums = F.linear(x, unit.shortcut, unit.bias)
+            x = sums.flatten(0, 1).addmm_(hidden.flatten(0, 1), unit.widen).view(sums.shape)
             place += 1
-            x = stage.downsample(_joined(x, held, place, stage.downsample, last=last))
-        return x
+        x = stage.downsample(_joined(x, held, place, stage.downsample, last=last))
+        place += 1
+    return x
 
 
-def _elu_(x: Tensor) -> Tensor:
-    """ELU in place, in half of ``F.elu_``'s time on a CPU: where x > 0, exp(min(x, 0)) - 1 is 0 and x the larger."""
-    negative = x.clamp(max=0).exp_().sub_(1)
-    return torch.maximum(x, negative, out=x)
+def _elu(x: Tensor, out: Tensor) -> Tensor:
+    """ELU in half of ``F.elu``'s time on a CPU: where x > 0, exp(min(x, 0)) - 1 is 0 and x the larger."""
+    torch.clamp(x, max=0, out=out).exp_().sub_(1)
+    return torch.maximum(x, out, out=out)
 
 
 def _joined(
@@ -190,16 +213,20 @@ def _joined(
 
     ``active``: ELU lies before the convolution; what is held has been through it.
     """
+    B, columns, channels = x.shape
     overlap = conv.overlap
-    before = held[place]
-    parts = [x[:, 1 : overlap + 1].flip(1) if before is None else before, x]
-    missing = -x.shape[1] % conv.stride if last else 0
-    if missing:
-        parts.append(x[:, -missing - 1 : -1].flip(1))
-    joined = torch.cat(parts, dim=1)
+    missing = -columns % conv.stride if last else 0
+    own = overlap + columns
+    joined = x.new_empty(B, own + missing, channels)
+    copy = joined[:, overlap:own]
     if active:
-        _elu_(joined if before is None else joined[:, overlap:])
-    own = joined.shape[1] - missing
+        _elu(x, copy)
+    else:
+        copy.copy_(x)
+    before = held[place]
+    joined[:, :overlap] = joined[:, overlap + 1 : 2 * overlap + 1].flip(1) if before is None else before
+    if missing:
+        joined[:, own:] = joined[:, own - missing - 1 : own - 1].flip(1)
     held[place] = joined[:, own - overlap : own].clone()
     return joined
 

@@ -12,7 +12,7 @@ from codec import Codec, CodecError, preset
 from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
 from codec.inference import encoder as encoder_module
-from codec.inference.lstm import LANES, RUN_UP, lstm_in_lanes
+from codec.inference.lstm import GAIN, LANES, RUN_UPS, lstm_in_lanes, run_up_of
 from codec.inference.weights import WeightsSeen
 from codec.modules.seanet import EncoderState
 
@@ -188,6 +188,7 @@ class Counting:
 
     def __init__(self, lstm: nn.LSTM) -> None:
         self.lstm, self.calls = lstm, []
+        self.num_layers, self.hidden_size = lstm.num_layers, lstm.hidden_size
 
     def __call__(self, x: Tensor, *state: object) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         self.calls.append(tuple(x.shape[:2]))
@@ -195,14 +196,16 @@ class Counting:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("frames", [1, LANES * RUN_UP, LANES * (RUN_UP + 1), LANES * 60 + 5])
+@pytest.mark.parametrize("run_up", [4, 32])
+@pytest.mark.parametrize("frames", [1, 4 * GAIN - 1, 4 * GAIN, 32 * GAIN, 32 + LANES * 60, LANES * 60 + 5])
 @pytest.mark.parametrize("bias", [0.0, 3.0, 50.0])  # forgets, repaired, never forgets
-def test_lanes_give_what_one_pass_gives(frames: int, bias: float) -> None:
+def test_lanes_give_what_one_pass_gives(run_up: int, frames: int, bias: float) -> None:
+    """Whatever the run-up: the guess that it gives is checked."""
     lstm = forgetting(bias)
     x = torch.randn(1, frames, 6)
     before = torch.rand(2, lstm.num_layers, 1, lstm.hidden_size).unbind()
     for state in (None, before):
-        ours, end = lstm_in_lanes(lstm, x, state)
+        ours, end = lstm_in_lanes(lstm, x, run_up, state)
         theirs, true_end = lstm(x, state)
         for one, other in ((ours, theirs), *zip(end, true_end, strict=True)):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -210,13 +213,23 @@ def test_lanes_give_what_one_pass_gives(frames: int, bias: float) -> None:
 
 @torch.no_grad()
 def test_lanes_save_steps_only_where_the_past_is_forgotten() -> None:
-    x = torch.randn(1, LANES * 60, 6)
+    run_up = RUN_UPS[0]
+    x = torch.randn(1, run_up + LANES * 60, 6)
     short, long = Counting(forgetting(0.0)), Counting(forgetting(50.0))
     for lstm in (short, long):
-        lstm_in_lanes(lstm, x)  # type: ignore[arg-type]
-    probes = [(LANES, RUN_UP)] * 2  # from unlike states
-    assert short.calls == [*probes, (LANES, 60)]
-    assert long.calls == [*probes, (1, LANES * 60)]  # all in one pass, and no part in vain
+        lstm_in_lanes(lstm, x, run_up)  # type: ignore[arg-type]
+    parts = [(LANES, run_up), (LANES, 60)]
+    assert short.calls == parts
+    assert long.calls == [*parts, (1, (LANES - 1) * 60)]  # all behind the first part in one pass, nothing repaired
+
+
+@torch.no_grad()
+def test_a_run_up_is_as_long_as_the_memory() -> None:
+    x = torch.randn(1, max(RUN_UPS), 6)
+    assert run_up_of(forgetting(0.0), x) == RUN_UPS[0]
+    assert run_up_of(forgetting(50.0), x) is None
+    longer = run_up_of(forgetting(1.0), x)
+    assert longer is not None and longer > RUN_UPS[0]
 
 
 @torch.no_grad()
@@ -227,7 +240,7 @@ def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
     tried = []
     original = encoder_module.lstm_in_lanes
     monkeypatch.setattr(encoder_module, "lstm_in_lanes", lambda *given: tried.append(1) or original(*given))
-    audio = speech[: 320 * LANES * (RUN_UP + 8)].view(1, 1, -1)
+    audio = speech[: HOP * max(RUN_UPS) * GAIN].view(1, 1, -1)
     lstm = tiny_codec.encoder.lstm.lstm
     size = lstm.hidden_size
     for bias, times in ((0.0, 1), (50.0, 0)):
@@ -235,8 +248,8 @@ def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
             getattr(lstm, f"bias_ih_l{layer}")[size : 2 * size] = bias
         state = torch.random.get_rng_state()
         prepared = PreparedEncoder(tiny_codec.encoder)
+        assert (prepared.run_up is not None) is bool(times)
         assert torch.equal(torch.random.get_rng_state(), state)
-        assert prepared.in_lanes is bool(times)
         tried.clear()
         assert relative(prepared(audio), tiny_codec.encoder(audio)) < 1e-5
         assert len(tried) == times

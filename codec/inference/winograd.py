@@ -1,0 +1,99 @@
+"""Convolutions along time with fewer products: Winograd's minimal filtering F(4, 3), for CPUs in float32.
+
+Four neighbouring outputs of a filter with three taps take 12 products; evaluated as the product of two polynomials at
+the points 0, 1, -1, 2, -2 and infinity they take six (Winograd 1980; Lavin and Gray, arXiv 1509.09308). With channels,
+each product is a matrix product, so a layer becomes six of them over a quarter of the frames: half the arithmetic, and
+sums of a few frames before and after. The rounding is that of the direct form within a factor of two.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+TAPS = 3  # of a filter
+OUTPUTS = 4  # of a tile
+POINTS = OUTPUTS + TAPS - 1  # products of a tile; also inputs that it reads
+LEAST_CHANNELS = 256  # with fewer, the sums around the products take what these save
+
+# Rows are points; what belongs to the weights is divided in float64, once.
+_OF_FRAMES = (
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
+_OF_TAPS = (
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+_OF_PRODUCTS = (  # rows are outputs
+    (1, 1, 1, 1, 1, 0),
+    (0, 1, -1, 2, -2, 0),
+    (0, 1, 1, 4, 4, 0),
+    (0, 1, -1, 8, -8, 1),
+)
+
+
+class WinogradConv:
+    """``layer`` without gradient over frames before channels, equal up to rounding.
+
+    A kernel of seven is two filters of three taps, whose products are added up before the way back, and one tap that is
+    a matrix product of its own.
+
+    Args:
+        layer: one that it :meth:`takes`; its weights are copied, transformed (twice their size).
+    """
+
+    def __init__(self, layer: nn.Conv1d) -> None:
+        assert self.takes(layer) and layer.bias is not None
+        weight = layer.weight.detach()  # (C_out, C_in, k)
+        out_channels, in_channels, size = weight.shape
+        self.padding = size // 2
+        self.filters = size // TAPS
+        taps = weight[..., : self.filters * TAPS].double().view(out_channels, in_channels, self.filters, TAPS)
+        of_taps = torch.tensor(_OF_TAPS, dtype=torch.float64, device=weight.device)
+        products = torch.einsum("pt,oift->pfio", of_taps, taps).flatten(1, 2)
+        self.products = products.float().contiguous()  # (points, filters * C_in, C_out)
+        self.last_tap = weight[..., -1].t().contiguous() if size % TAPS else None  # (C_in, C_out)
+        self.bias = layer.bias.detach()
+        self.of_frames = torch.tensor(_OF_FRAMES, dtype=torch.float32, device=weight.device)
+        self.of_products = torch.tensor(_OF_PRODUCTS, dtype=torch.float32, device=weight.device)
+
+    @staticmethod
+    def takes(layer: nn.Conv1d) -> bool:
+        """Whether this form exists for the layer, and serves."""
+        size = layer.kernel_size[0]
+        plain = layer.groups == 1 and layer.stride == layer.dilation == (1,) and layer.padding_mode == "zeros"
+        whole = size % 2 == 1 and size >= TAPS and size % TAPS in (0, 1) and layer.padding == (size // 2,)
+        wide = min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
+        fitting = layer.weight.dtype == torch.float32 and layer.weight.device.type == "cpu"
+        return plain and whole and wide and fitting and layer.bias is not None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, F, C_in) -> (B, F, C_out), zero-padded."""
+        B, frames, channels = x.shape
+        # All rows in one sequence of tiles: the zeros behind a row are also those before the next.
+        row = OUTPUTS * -(-(frames + self.padding) // OUTPUTS)
+        padded = x.new_zeros(self.padding + B * row + self.padding, channels)
+        padded[self.padding : self.padding + B * row].view(B, row, channels)[:, :frames] = x
+        tiles = B * row // OUTPUTS
+        # (tiles, points, filters, C_in): each tile reads two frames of the next, each filter begins three later.
+        read = padded.as_strided(
+            (tiles, POINTS, self.filters, channels), (OUTPUTS * channels, channels, TAPS * channels, 1)
+        )
+        at_points = torch.matmul(self.of_frames, read.flatten(2))  # (tiles, points, filters * C_in)
+        products = torch.bmm(at_points.transpose(0, 1), self.products)  # (points, tiles, C_out)
+        sums = torch.mm(self.of_products, products.flatten(1)).view(OUTPUTS, tiles, -1)
+        out = x.new_empty(tiles, OUTPUTS, self.bias.shape[0])
+        torch.add(sums.transpose(0, 1), self.bias, out=out)
+        out = out.flatten(0, 1)  # (tiles * outputs, C_out)
+        if self.last_tap is not None:
+            out.addmm_(padded[2 * self.padding :], self.last_tap)
+        return out.view(B, row, -1)[:, :frames]
