@@ -9,8 +9,8 @@ LANES = 12  # parts; with so few, a step takes a CPU hardly longer than one of o
 RUN_UPS = (32, 48, 64, 96)  # frames before a part, from which its state is guessed; the first that is enough
 GAIN = 4  # run-ups that a sequence must have at least, to be done sooner in parts
 LEAST_FRAMES = GAIN * RUN_UPS[0]  # of fewer the run-up need not be known
-# Largest difference of states (the hidden one lies in -1..1) that counts as none. Float32 leaves 5e-7 between two ways to
-# sum the same; at 1e-6 a part in twelve was computed again for nothing.
+# Largest difference of states (the hidden one lies in -1..1) that counts as none. Float32 leaves 5e-7 between two ways
+# to sum the same; at 1e-6 a part in twelve was computed again for nothing.
 ROUNDING = 4e-6
 MAX_REPAIRS = 2  # rounds of recomputing parts before the rest is done in one pass
 
