@@ -19,7 +19,7 @@ from codec.files import read_json
 from codec.lm.corpus import Vocabulary
 from codec.lm.loss import token_losses
 from codec.lm.packing import Sequences
-from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, read_weights
+from codec.pretrained import CONFIG_FILE, WEIGHTS_FILE, check_sums, read_weights, replacing_model
 from codec.tokenstore import Model
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class LanguageModel(nn.Module):
         return token_losses(hidden.flatten(0, 1), table, targets.flatten(), self.loss_chunk).view_as(targets)
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write a folder that ``transformers.AutoModelForCausalLM`` reads, too; each file is whole or not there.
+        """Write a folder that ``transformers.AutoModelForCausalLM`` reads, too.
+
+        A model that is there stays until this one is whole; a mix of both is refused when it is loaded.
 
         Raises:
             CodecError: it cannot be written.
@@ -71,9 +73,10 @@ class LanguageModel(nn.Module):
         temporary = directory.with_name(f".{directory.name}.part")
         try:
             self.llama.save_pretrained(temporary, max_shard_size="1TB")  # one file
-            directory.mkdir(parents=True, exist_ok=True)
-            for file in temporary.iterdir():
-                file.replace(directory / file.name)
+            files = list(temporary.iterdir())
+            with replacing_model(directory, [file.name for file in files]) as paths:
+                for file in files:
+                    file.replace(paths[file.name])
         except (OSError, SafetensorError) as error:
             raise CodecError(f"{directory}: writing failed ({error}); make room or choose a writable folder") from None
         finally:
@@ -90,6 +93,7 @@ class LanguageModel(nn.Module):
         facts = read_json(directory / CONFIG_FILE, "recipes/train_lm.py makes language models")
         if facts.get("model_type") != "llama" or "codec" not in facts:
             raise CodecError(f"{directory}: not a language model of speech tokens; recipes/train_lm.py makes one")
+        check_sums(directory)
         read_weights(directory / WEIGHTS_FILE)  # its errors are one line
         llama = _transformers().LlamaForCausalLM.from_pretrained(directory, local_files_only=True)
         return cls(llama).to(pick_device(device)).eval()

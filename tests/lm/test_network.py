@@ -80,6 +80,35 @@ def test_folder_is_read_by_us_and_by_transformers(lm: LanguageModel, tmp_path: P
         torch.testing.assert_close(other(input_ids=inputs).logits, lm.llama(input_ids=inputs).logits)
 
 
+def test_a_kill_between_two_files_leaves_no_mixture(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models of one shape, the second half moved into place: settings may differ by more than shapes tell."""
+    folder = tmp_path / "lm"
+    lm.save_pretrained(folder)
+    with torch.no_grad():
+        lm.llama.lm_head.weight.add_(1)
+    replace, renamed = Path.replace, []
+
+    def killed(self: Path, target: Path) -> Path:
+        if Path(target).parent == folder and self.parent == folder and Path(target).name != "SHA256SUMS":
+            if renamed:
+                raise KeyboardInterrupt
+            renamed.append(target)
+        return replace(self, target)
+
+    lm.llama.config.rope_theta = 12345.0
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        lm.save_pretrained(folder)
+    monkeypatch.undo()
+    assert renamed
+    with pytest.raises(CodecError, match="SHA-256 differs"):
+        LanguageModel.from_pretrained(folder, "cpu")
+    lm.save_pretrained(folder)
+    LanguageModel.from_pretrained(folder, "cpu")
+
+
 def test_what_is_no_language_model_is_said(tiny_model_dir: Path, lm: LanguageModel, tmp_path: Path) -> None:
     with pytest.raises(CodecError, match="not a language model of speech tokens"):
         LanguageModel.from_pretrained(tiny_model_dir, "cpu")
