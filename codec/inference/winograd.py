@@ -14,6 +14,7 @@ from torch import Tensor, nn
 TAPS = 3  # of a filter
 OUTPUTS = 4  # of a tile
 POINTS = OUTPUTS + TAPS - 1  # products of a tile; also inputs that it reads
+PIECE_FRAMES = 2048  # at a time, at most: what lies between is several times as much
 LEAST_CHANNELS = 256  # with fewer, the sums around the products take what these save
 
 # Rows are points; what belongs to the weights is divided in float64, once.
@@ -83,17 +84,26 @@ class WinogradConv:
         row = OUTPUTS * -(-(frames + self.padding) // OUTPUTS)
         padded = x.new_zeros(self.padding + B * row + self.padding, channels)
         padded[self.padding : self.padding + B * row].view(B, row, channels)[:, :frames] = x
-        tiles = B * row // OUTPUTS
+        out = x.new_empty(B * row, self.bias.shape[0])
+        start = 0
+        for piece in out.view(-1, OUTPUTS, len(self.bias)).chunk(-(-B * row // PIECE_FRAMES)):
+            stop = start + OUTPUTS * len(piece)
+            self._convolve(padded[start : stop + 2 * self.padding], piece)
+            start = stop
+        return out.view(B, row, -1)[:, :frames]
+
+    def _convolve(self, padded: Tensor, out: Tensor) -> None:
+        """(4 * tiles + 2 * padding, C_in) -> (tiles, 4, C_out)."""
+        channels, tiles = padded.shape[1], len(out)
         # (tiles, points, filters, C_in): each tile reads two frames of the next, each filter begins three later.
         read = padded.as_strided(
-            (tiles, POINTS, self.filters, channels), (OUTPUTS * channels, channels, TAPS * channels, 1)
+            (tiles, POINTS, self.filters, channels),
+            (OUTPUTS * channels, channels, TAPS * channels, 1),
+            padded.storage_offset(),
         )
         at_points = torch.matmul(self.of_frames, read.flatten(2))  # (tiles, points, filters * C_in)
         products = torch.bmm(at_points.transpose(0, 1), self.products)  # (points, tiles, C_out)
         sums = torch.mm(self.of_products, products.flatten(1)).view(OUTPUTS, tiles, -1)
-        out = x.new_empty(tiles, OUTPUTS, self.bias.shape[0])
         torch.add(sums.transpose(0, 1), self.bias, out=out)
-        out = out.flatten(0, 1)  # (tiles * outputs, C_out)
         if self.last_tap is not None:
-            out.addmm_(padded[2 * self.padding :], self.last_tap)
-        return out.view(B, row, -1)[:, :frames]
+            out.view(OUTPUTS * tiles, -1).addmm_(padded[2 * self.padding :], self.last_tap)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from codec.config import ModelConfig, build, preset
+from codec.inference import winograd
 from codec.inference.decoder import PreparedDecoder
 from codec.inference.winograd import LEAST_CHANNELS, WinogradConv
 from codec.model import Codec
@@ -37,6 +38,16 @@ def test_is_the_layer(size: int, frames: int, rows: int) -> None:
     assert rounding(WinogradConv(conv)(x), conv, x) < 3e-6
     # Rows lie in one sequence there, and must not see each other.
     assert rounding(WinogradConv(conv)(x)[:1], conv, x[:1]) < 3e-6
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("size", [3, 7])
+def test_pieces_of_a_long_signal_join(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    conv = layer(size)
+    x = torch.randn(2, 40, LEAST_CHANNELS)
+    whole = WinogradConv(conv)(x)
+    monkeypatch.setattr(winograd, "PIECE_FRAMES", 12)
+    torch.testing.assert_close(WinogradConv(conv)(x), whole, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
