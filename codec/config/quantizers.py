@@ -92,7 +92,8 @@ class FSQConfig(QuantizerConfig):
 
     name: Literal["fsq"] = "fsq"
     # Levels of each dimension; their product is codebook_size. Empty: 8 and 4 levels that make up a power of two.
-    levels: tuple[Annotated[int, Field(ge=3)], ...] = ()
+    # Beyond 1,000 the published bound, a thousandth outside the last level, would round to one more.
+    levels: tuple[Annotated[int, Field(ge=3, le=1000)], ...] = ()
 
     @property
     def level_sizes(self) -> tuple[int, ...]:

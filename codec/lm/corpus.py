@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,11 @@ class TokenCorpus:
         """Tokens (F,) int64 of one recording."""
         own = self._tokens[self._starts[place] : self._starts[place + 1]]
         return torch.from_numpy(own.astype(np.int64))
+
+    def identity(self) -> dict[str, int | str]:
+        """What a run on these tokens is known by (:mod:`codec.training.identity`): the codec, and every token."""
+        crc = zlib.crc32(self._tokens[: self.num_tokens], zlib.crc32(self.lengths))
+        return {"from": f"codec {self.model.fingerprint}", "recordings": len(self), "crc32": f"{crc:08x}"}
 
     def counts(self) -> Tensor:
         """How often each code occurs, (K,) int64."""

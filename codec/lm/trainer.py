@@ -25,7 +25,7 @@ from codec.lm.packing import IGNORED, PackedBlocks, Sequences
 from codec.lm.scoring import Likelihood, measure_likelihood
 from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
-from codec.training.optimizer import set_rates, step_unless
+from codec.training.optimizer import set_rates, settings_kept, step_unless
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
 from codec.training.schedule import rate_factor
 
@@ -67,7 +67,13 @@ class LMTrainer:
         lm = build_language_model(config.model, corpus.model)
         # From here on something is written.
         checkpoint = open_run(
-            self.run, config, resume=resume, main_process=accelerator.is_main_process, fixed=FIXED, load=_read_settings
+            self.run,
+            config,
+            resume=resume,
+            main_process=accelerator.is_main_process,
+            fixed=FIXED,
+            load=_read_settings,
+            recordings=corpus.identity(),
         )
         self.lm: nn.Module
         self.lm, self.optimizer = accelerator.prepare(lm, build_optimizer(lm, config.optimizer))
@@ -82,7 +88,8 @@ class LMTrainer:
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
-            accelerator.load_state(str(checkpoint))
+            with settings_kept([self.optimizer]):
+                accelerator.load_state(str(checkpoint))
             logger.info("resumed from %s", checkpoint)
         # Asking the others through the CPU makes no host wait for its device.
         self.hosts = torch.distributed.new_group(backend="gloo") if world > 1 else None
@@ -116,7 +123,7 @@ class LMTrainer:
             self.means.add({"bits_a_token": losses.detach().sum() / predicted / math.log(2)})
         norm = self.accelerator.clip_grad_norm_(self.lm.parameters(), self.config.optimizer.clip_norm or float("inf"))
         bad = ~norm.detach().isfinite()
-        rate = self.rate()
+        rate = self.rate(self.next_step)
         set_rates(self.optimizer, {"matrices": rate, "others": rate})
         step_unless(bad, self.optimizer)
         self.bad_steps += bad
@@ -125,10 +132,10 @@ class LMTrainer:
         self.means.add({"grad_norm": norm})
         self.next_step += 1
 
-    def rate(self) -> float:
-        """Learning rate of the next step."""
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
         config = self.config.optimizer
-        return config.lr * rate_factor(self.next_step, self.config.training.steps, config)
+        return config.lr * rate_factor(step, self.config.training.steps, config)
 
     def fit(self, *, stop_at: int | None = None, minutes: float | None = None, report: Report | None = None) -> None:
         """Train up to ``training.steps``, writing logs and checkpoints on the way.
@@ -161,9 +168,10 @@ class LMTrainer:
                 if step % settings.log_every == 0:
                     values = self.means.read(self.accelerator)
                     speed = (step - logged_step) * self.tokens_a_step / (time.monotonic() - logged_at)
-                    values |= {"lr": self.rate(), "tokens_per_s": speed, "bad_steps": float(self.bad_steps)}
+                    values |= {"lr": self.rate(step - 1), "tokens_per_s": speed, "bad_steps": float(self.bad_steps)}
                     self._write(step, "train", {**values, "time_s": self.elapsed_s})
                     stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
+                    self.worst_streak = self.bad_streak.clone()  # of what comes after this look
                 if report:
                     report(step, values)
                 if early != Stop.SIGNAL and (step % settings.validate_every == 0 or last):
@@ -224,6 +232,8 @@ class LMTrainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             value.to(self.accelerator.device) for value in state["bad"]
         )
+        if self.worst_streak >= self.config.training.max_bad_steps:  # its end was said; resumed, it has a new chance
+            self.bad_streak, self.worst_streak = torch.zeros_like(self.bad_streak), torch.zeros_like(self.worst_streak)
         self.unseen = state.get("unseen", False)  # not in older checkpoints
 
 

@@ -54,8 +54,8 @@ class MovingAverages(TableQuantizer[Settings]):
     def _move(self, rows: Tensor, tokens: Tensor) -> None:
         counts, sums = self.weighed(*step_statistics(rows, tokens, len(self.counts)))
         counts, sums = torch.lerp(counts, self.counts, self.decay), torch.lerp(sums, self.sums, self.decay)
+        finite = sums.isfinite().all()  # before restarts, which may replace what is not
         moved = self.codes_from(counts, sums, rows)
-        finite = sums.isfinite().all()
         for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
 

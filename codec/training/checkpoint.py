@@ -87,10 +87,12 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Ke
     if accelerator.is_main_process:
         with _writing_explained(folder, temporary):
             seal(temporary)
+        before = folder.with_name(f".{folder.name}.old")
         if folder.exists():
-            _remove(folder)
+            folder.rename(before)
         temporary.rename(folder)
         make_durable(folder.parent)  # before older ones go
+        shutil.rmtree(before, ignore_errors=True)
         by_step = dict(find_checkpoints(run))
         for old in superseded(list(by_step), settings):
             _remove(by_step[old])

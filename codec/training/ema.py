@@ -13,6 +13,8 @@ from codec.model import Codec
 class EMA:
     """An averaged twin of a codec, in eval mode; it is what gets validated, saved and used.
 
+    Weights and what the bottleneck decodes by are averaged, its counters are those of the codec.
+
     The decay ramps up as (1 + n) / (10 + n) over the first updates, so that random initial weights do not linger.
     """
 
@@ -32,6 +34,11 @@ class EMA:
         # What moves by the bottleneck's own statistics may be another tensor at every step.
         ours_too, theirs_too = self.codec.quantizer.moving_buffers(), codec.quantizer.moving_buffers()
         torch._foreach_lerp_([*ours, *ours_too], [*theirs, *theirs_too], 1 - decay)
+        averaged = {id(tensor) for tensor in (*ours, *ours_too)}
+        counters = zip(self.codec.quantizer.self_moving(), codec.quantizer.self_moving(), strict=True)
+        for mine, present in counters:  # which say where the training that goes on from this model is
+            if id(mine) not in averaged:
+                mine.copy_(present)
         self.updates += 1
 
     @torch.no_grad()

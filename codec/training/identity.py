@@ -64,12 +64,12 @@ def check_same(run: Path, found: Mapping[str, int | str], before: Mapping[str, A
         CodecError: they differ, or cannot be compared: other settings, and a run from before they were noted.
     """
     names = ("train", "shards")
-    key = next((name for name in names if before["data"][name] != now["data"][name]), None)
+    key = next((name for name in names if before["data"].get(name) != now["data"].get(name)), None)
     start_anew = "start a new run with another output= (init_from= takes over the weights)"
     if (run / DATA).exists():
         noted = read_json(run / DATA, "delete it to go on without this check")
         if noted != dict(found):
-            key = next(name for name in names if now["data"][name])
+            key = next(name for name in names if now["data"].get(name))
             raise CodecError(
                 f"data.{key}={list(now['data'][key])}: {_say(found)}, not the {_say(noted)} that the run being resumed "
                 f"began with, and its place in them would mean others; bring those back, or {start_anew}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from accelerate.optimizer import AcceleratedOptimizer
@@ -47,6 +48,30 @@ def set_rates(optimizer: AcceleratedOptimizer, rates: Mapping[str, float]) -> No
     """Give every group the rate of its name."""
     for group in optimizer.param_groups:
         group["lr"] = rates[group["name"]]
+
+
+@contextmanager
+def settings_kept(optimizers: Sequence[AcceleratedOptimizer]) -> Iterator[None]:
+    """A checkpoint loaded in this block brings moments, not the settings of its optimisers: those of now hold."""
+    kept = [
+        [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        for optimizer in optimizers
+    ]
+    yield
+    for optimizer, groups in zip(optimizers, kept, strict=True):
+        for group, settings in zip(optimizer.param_groups, groups, strict=True):
+            group.update(settings)
+
+
+def forget_moments(optimizers: Sequence[AcceleratedOptimizer], parameters: Iterable[nn.Parameter]) -> None:
+    """Begin anew with these parameters.
+
+    Steps with gradients of zero count, too: Adam then takes its second moment of 0 for well known, and the first steps
+    behind them are several times as long as the rate says.
+    """
+    for parameter in parameters:
+        for optimizer in optimizers:
+            optimizer.optimizer.state.pop(parameter, None)
 
 
 def step_unless(bad: Tensor, optimizer: AcceleratedOptimizer) -> None:

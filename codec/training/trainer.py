@@ -29,7 +29,14 @@ from codec.training.gradients import detached, leave_untaught, nothing_of, stand
 from codec.training.identity import identify
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, mean_loudness, weighted_sum
 from codec.training.metrics import RunLog
-from codec.training.optimizer import build_optimizers, set_back_if, set_rates, step_unless
+from codec.training.optimizer import (
+    build_optimizers,
+    forget_moments,
+    set_back_if,
+    set_rates,
+    settings_kept,
+    step_unless,
+)
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
@@ -119,7 +126,8 @@ class Trainer:
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
         if checkpoint is not None:
             warmup_steps = self.warmup_steps
-            accelerator.load_state(str(checkpoint))
+            with settings_kept([*self.optimizers, self.discriminator_optimizer]):
+                accelerator.load_state(str(checkpoint))
             logger.info("resumed from %s", checkpoint)
             if warmup_steps != self.warmup_steps:
                 logger.info(
@@ -176,8 +184,10 @@ class Trainer:
             self.reporter.add_output(output, bypass=bypass)
 
         rates = learning_rates(step, settings, self.config.optimizer)
+        if bypass:  # nothing teaches the bottleneck yet, and weight decay must not shrink what it starts from
+            rates = {**rates, "quantizer": 0.0}
         norms = {"grad_norm/generator": self._clip(self.trained)}
-        if adversarial:
+        if adversarial and self.taught:
             norms["grad_norm/discriminator"] = self._clip(self.taught)
         bad = ~torch.stack(list(norms.values())).isfinite().all()
         for optimizer in (*self.optimizers, self.discriminator_optimizer) if adversarial else self.optimizers:
@@ -266,6 +276,7 @@ class Trainer:
                     facts = {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
                     reporter.log_training(step, self.plain_codec.quantizer, facts)
                     stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
+                    self.worst_streak = self.bad_streak.clone()  # of what comes after this look
                 if not self.unseen:
                     self._show(step, last)
                 if step % settings.checkpoint_every == 0 or last:
@@ -306,6 +317,7 @@ class Trainer:
             self.latent_variance = variance
         if self.warmup_steps > 0:
             facts = initialize_bottleneck(self.plain_codec.quantizer, latents, settings.init, seed=step)
+            forget_moments(self.optimizers, self.plain_codec.quantizer.parameters())
             self.ema.copy_part("quantizer", self.plain_codec)
             self.reporter.write(step, "switch", {**facts, "latent_variance": float(variance)})
 
@@ -319,7 +331,7 @@ class Trainer:
 
     def _validate(self, step: int) -> None:
         bypass = step <= self.warmup_steps and self.warmup_steps > 0
-        values = self.validation.run(self.ema.codec, self.mel, bypass=bypass)
+        values = self.validation.run(self.ema.codec, self.mel, self.latent_variance, bypass=bypass)
         if not self.accelerator.is_main_process:
             return
         save_model(self.ema.codec, self.run / "last", step)
@@ -364,6 +376,8 @@ class Trainer:
         self.bad_steps, self.bad_streak, self.worst_streak = (
             state[name].to(device) for name in ("bad_steps", "bad_streak", "worst_streak")
         )
+        if self.worst_streak >= self.config.training.max_bad_steps:  # its end was said; resumed, it has a new chance
+            self.bad_streak, self.worst_streak = torch.zeros_like(self.bad_streak), torch.zeros_like(self.worst_streak)
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]

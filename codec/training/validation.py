@@ -34,10 +34,10 @@ class Validation:
         self.crops = validation_crops(utterances, rate, config.data, least) if utterances else []
 
     @torch.no_grad()
-    def run(self, codec: Codec, mel: MelLoss, *, bypass: bool) -> dict[str, float]:
+    def run(self, codec: Codec, mel: MelLoss, latent_variance: Tensor, *, bypass: bool) -> dict[str, float]:
         """Mean mel loss and bottleneck error over the crops, the codes they use and the dimensions they fill.
 
-        Empty without crops.
+        Empty without crops. ``latent_variance`` (): the unit of the bottleneck's loss, as in training.
         """
         if not self.crops:
             return {}
@@ -58,7 +58,7 @@ class Validation:
         everyones = torch.cat(gather_object(latents))
         values = {
             "loss/mel": float(sums[0] / sums[2]),
-            "loss/commitment": float(sums[1] / sums[2]),
+            "loss/commitment": float(sums[1] / sums[2] / latent_variance),
             "effective_dimension/latents": float(effective_dimension(everyones[:: -(-len(everyones) // LATENTS)])),
         }
         if not bypass:

@@ -120,6 +120,32 @@ def test_run_folders_are_kept(settings: Make) -> None:
     assert train(settings(training={"steps": 8}), resume=True).next_step == 8
 
 
+def test_a_resumed_run_is_held_to_its_tokens(settings: Make, tmp_path: Path) -> None:
+    """Another codec's in the same place would be learned on top, and the model would be taken for that codec's."""
+    config = settings(training={"steps": 4})
+    train(config, stop_at=2)
+    index = tmp_path / "train" / "index.json"
+    index.write_text(index.read_text(encoding="utf-8").replace("0123456789abcdef", "f" * 16), encoding="utf-8")
+    with pytest.raises(CodecError, match=r"codec ffffffffffffffff .* not the .* codec 0123456789abcdef"):
+        train(config, resume=True)
+    assert LanguageModel.from_pretrained(Path(config.output) / "last", "cpu").codec.fingerprint == "0123456789abcdef"
+
+
+def test_a_resumed_run_has_the_optimisers_settings_that_it_is_given(settings: Make) -> None:
+    train(settings(), stop_at=2)
+    changed = settings(optimizer={"weight_decay": 0.5, "betas": [0.5, 0.6]})
+    trainer = LMTrainer(changed, Accelerator(cpu=True), resume=True)
+    found = {group["name"]: (group["weight_decay"], tuple(group["betas"])) for group in trainer.optimizer.param_groups}
+    assert found == {"matrices": (0.5, (0.5, 0.6)), "others": (0.0, (0.5, 0.6))}
+
+
+def test_the_rate_in_the_log_is_that_of_the_step(settings: Make) -> None:
+    optimizer = {"lr": 1e-2, "warmup_steps": 4}
+    trainer = train(settings(optimizer=optimizer, training={"steps": 4, "log_every": 1}))
+    assert log_of(trainer, "train")[1]["lr"] == pytest.approx(trainer.rate(0))
+    assert trainer.rate(0) != trainer.rate(1)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [

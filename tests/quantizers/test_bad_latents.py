@@ -120,3 +120,25 @@ def test_latents_of_another_width(system: str) -> None:
     for call in (quantizer, quantizer.encode):
         with pytest.raises(CodecError, match=r"latents of shape \(2, 7, 5\): expected \(B, 8, \.\.\.\)"):
             call(torch.zeros(2, 7, 5))
+
+
+def test_jukebox_moves_nothing_though_the_code_of_bad_latents_is_rare() -> None:
+    """They count for code 0, which is then restarted: what is not finite would be gone before it is looked for."""
+    torch.manual_seed(0)
+    quantizer = make("jukebox").train()
+    quantizer.counts.fill_(10.0)
+    quantizer.counts[0] = 0
+    before = state(quantizer)
+    rows = latents(1, 8, 200)
+    rows[0, 0, :1] = float("nan")
+    quantizer(rows)
+    assert all(torch.equal(value, before[name]) for name, value in state(quantizer).items())
+
+
+def test_no_more_levels_than_the_bound_of_fsq_keeps_apart() -> None:
+    settings = {"name": "fsq", "codebook_size": 1000, "levels": [1000]}
+    quantizer = build_quantizer(1, build(ModelConfig, {"quantizer": settings}).quantizer)
+    tokens = quantizer.encode(torch.tensor([[[-1e4, 1e4]]]))
+    assert 0 <= int(tokens.min()) <= int(tokens.max()) <= 999
+    with pytest.raises(CodecError, match=r"less than or equal to 1000"):
+        build(ModelConfig, {"quantizer": {"name": "fsq", "codebook_size": 1024, "levels": [1024]}})

@@ -1,0 +1,113 @@
+"""What a run takes along over its switch, a resumption or into another run, and what it must not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from run_contents import assert_same
+
+from codec import RunConfig
+from codec.training.trainer import Trainer
+
+MakeConfig = Callable[..., RunConfig]
+MakeTrainer = Callable[..., Trainer]
+
+
+def test_the_bottleneck_begins_at_its_rate_after_the_warmup(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    """Adam's first step is its rate for every weight; after 40 steps of gradients of zero it was up to 1.6 of it."""
+    training = {"steps": 100, "bottleneck_warmup": {"share": 0.4}, "discriminator_start": 100}
+    optimizer = {"betas": [0.5, 0.9], "warmup_steps": 0, "schedule": "constant", "quantizer_lr": 1e-3}
+    trainer = make_trainer(make_config(training=training, optimizer=optimizer))
+    trainer.fit(stop_at=40)
+    (weight,) = [w for name, w in trainer.plain_codec.quantizer.named_parameters() if name.endswith("weight")]
+    trainer._begin_quantizing()
+    batches = trainer._batches(40, 43)
+    trainer.codec.train()
+    steps = []
+    for batch in batches:
+        before = weight.detach().clone()
+        trainer.step([batch])
+        steps.append(float((weight.detach() - before).abs().max()) / 1e-3)
+    assert steps[0] == pytest.approx(1, abs=0.01)
+    assert max(steps) < 1.3
+
+
+def test_nothing_decays_in_a_bottleneck_that_is_not_used_yet(
+    make_config: MakeConfig, make_trainer: MakeTrainer
+) -> None:
+    """Its codebook, where it is trained, is what the start takes for normal."""
+    quantizer = {"name": "simvq", "trainable_codebook": True}
+    trainer = make_trainer(make_config(model={"quantizer": quantizer}, optimizer={"weight_decay": 1.0}))
+    before = {name: weight.detach().clone() for name, weight in trainer.plain_codec.quantizer.named_parameters()}
+    trainer.fit(stop_at=3)
+    assert_same(before, dict(trainer.plain_codec.quantizer.named_parameters()))
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_a_resumed_run_has_the_optimisers_settings_that_it_is_given(
+    make_config: MakeConfig, make_trainer: MakeTrainer, name: str
+) -> None:
+    wide = {"decoder": {"dim": 32, "hidden_dim": 32}}  # or there is no matrix for Muon
+    make_trainer(make_config(model=wide, optimizer={"name": name})).fit(stop_at=2)
+    changed = {"name": name, "betas": [0.8, 0.99], "eps": 1e-5, "weight_decay": 0.1}
+    resumed = make_trainer(make_config(model=wide, optimizer=changed), resume=True)
+    optimizers = [*resumed.optimizers, resumed.discriminator_optimizer]
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    assert len(groups) == (4 if name == "muon" else 3)
+    assert {group["weight_decay"] for group in groups} == {0.1}
+    assert {(*group["betas"], group["eps"]) for group in groups if "betas" in group} == {(0.8, 0.99, 1e-5)}
+    assert resumed.optimizers[0].optimizer.state  # the moments came along
+    resumed.fit(stop_at=4)
+    assert {group["weight_decay"] for group in groups} == {0.1}
+
+
+def test_a_run_that_was_stopped_among_bad_steps_can_go_on(
+    make_config: MakeConfig, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end was near or said; a lower rate must have its chance."""
+    config = make_config(training={"max_bad_steps": 3, "log_every": 6, "steps": 12})
+    trainer = make_trainer(config)
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer, "_batches", lambda *_: iter([torch.full((4, 1, 2400), torch.nan)] * 12))
+        trainer.fit(stop_at=5)
+        assert int(trainer.worst_streak) == 5
+    resumed = make_trainer(config, resume=True)
+    resumed.fit()
+    assert (resumed.next_step, int(resumed.bad_steps), int(resumed.bad_streak)) == (12, 5, 0)
+
+
+def test_an_old_streak_of_bad_steps_does_not_end_a_run_later(
+    make_config: MakeConfig, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(make_config(training={"max_bad_steps": 3, "steps": 8}))
+    given = trainer._batches
+    bad = torch.full((4, 1, 2400), torch.nan)
+    monkeypatch.setattr(
+        trainer, "_batches", lambda *at: iter([bad if n in (0, 1, 4, 5) else b for n, b in enumerate(given(*at))])
+    )
+    trainer.fit()
+    assert (trainer.next_step, int(trainer.bad_steps), int(trainer.worst_streak)) == (8, 4, 0)
+
+
+def test_counters_of_a_bottleneck_go_into_the_model(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    """CVQ moves codes by how often they were chosen: a model that says never would lose them in its next training."""
+    at_once = {"bottleneck_warmup": {"share": 0.0}}
+    trained = make_trainer(make_config("one", model={"quantizer": {"name": "cvq"}}, training=at_once))
+    trained.fit(stop_at=6)
+    shares = trained.plain_codec.quantizer.shares
+    assert shares.sum() > 0
+    changes = {"init_from": str(trained.run / "last"), "optimizer": {"lr": 1e-9}}
+    tuned = make_trainer(make_config("two", model={"quantizer": {"name": "cvq"}}, training=at_once, **changes))
+    assert torch.equal(tuned.plain_codec.quantizer.shares, shares)
+
+
+def test_validation_logs_the_commitment_that_training_logs(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(make_config(losses={"normalize_commitment": True}))
+    trainer.fit(stop_at=6)
+    entries = map(json.loads, (trainer.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    found = {entry["kind"]: entry["loss/commitment"] for entry in entries if entry["step"] == 6}
+    assert trainer.latent_variance < 0.5  # or the two would agree anyway
+    assert 0.2 < found["validation"] / found["train"] < 5
