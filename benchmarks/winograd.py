@@ -19,7 +19,7 @@ from codec.cli import run
 from codec.inference.winograd import WinogradConv
 
 LAYERS = ((768, 768, 3), (512, 768, 7), (384, 384, 3), (256, 384, 7))  # published, and of the model that ships
-FRAMES = ((1, 75), (1, 225), (1, 750), (1, 2250), (8, 225))  # rows and frames of each
+FRAMES = ((1, 113), (1, 225), (1, 750), (1, 2250), (8, 225))  # rows and frames of each
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

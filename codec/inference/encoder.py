@@ -139,7 +139,8 @@ class PreparedEncoder:
         if self.lstm is None:
             return None
         samples = max(*RUN_UPS, LEAST_HOPS) * self.hop_length
-        noise = 0.1 * torch.randn(1, 1, samples, generator=torch.Generator().manual_seed(0))
+        generator = torch.Generator("cpu").manual_seed(0)
+        noise = 0.1 * torch.randn(1, 1, samples, generator=generator, device="cpu")
         return run_up_of(self.lstm, self._frames(noise.to(self.stem.kernel), self._nothing_held(), ends=True))
 
     def _nothing_held(self) -> list[Tensor | None]:

@@ -52,7 +52,7 @@ def lstm_in_lanes(lstm: nn.LSTM, x: Tensor, run_up: int, state: State | None = N
     for attempt in range(MAX_REPAIRS + 1):
         true = tuple(torch.cat([guess[:, :1], end[:, :-1]], dim=1) for guess, end in zip(assumed, ends, strict=True))
         wrong = torch.stack([(a - b).abs().amax(dim=(0, 2)) for a, b in zip(assumed, true, strict=True)]).amax(dim=0)
-        rows = (wrong > ROUNDING).nonzero()[:, 0]  # never the first
+        rows = (~(wrong <= ROUNDING)).nonzero()[:, 0]  # never the first; what is no number counts as wrong
         if not len(rows):
             break
         if attempt == MAX_REPAIRS or len(rows) > LANES // 2:  # a long memory
@@ -80,7 +80,7 @@ def run_up_of(lstm: nn.LSTM, x: Tensor) -> int | None:
         one = lstm(x[:, done:run_up], one)[1]
         # The other begins in a state that it may really be in.
         other = lstm(x[:, done:run_up], one if other is None else other)[1]
-        if max(float((a - b).abs().max()) for a, b in zip(one, other, strict=True)) <= ROUNDING:
+        if all(float((a - b).abs().max()) <= ROUNDING for a, b in zip(one, other, strict=True)):
             return run_up
         done = run_up
     return None

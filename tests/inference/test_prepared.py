@@ -198,7 +198,7 @@ class Counting:
 @torch.no_grad()
 @pytest.mark.parametrize("run_up", [4, 32])
 @pytest.mark.parametrize("frames", [1, 4 * GAIN - 1, 4 * GAIN, 32 * GAIN, 32 + LANES * 60, LANES * 60 + 5])
-@pytest.mark.parametrize("bias", [0.0, 3.0, 50.0])  # forgets, repaired, never forgets
+@pytest.mark.parametrize("bias", [0.0, 3.0, 50.0])  # forgets, forgets slowly, never forgets
 def test_lanes_give_what_one_pass_gives(run_up: int, frames: int, bias: float) -> None:
     """Whatever the run-up: the guess that it gives is checked."""
     lstm = forgetting(bias)
@@ -224,6 +224,44 @@ def test_lanes_save_steps_only_where_the_past_is_forgotten() -> None:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize(
+    ("held", "again"),
+    [
+        ((3,), [(1, 60)]),
+        ((11, 1), [(2, 60)]),
+        ((3, 4), [(2, 60), (1, 60)]),  # the second only ends right when the first does
+        ((3, 4, 5), [(3, 60), (2, 60), (1, 7 * 60)]),  # and so on: in one pass then
+    ],
+)
+def test_parts_that_hold_on_longer_are_computed_again(held: tuple[int, ...], again: list[tuple[int, int]]) -> None:
+    """The first input opens the first layer's forget gates, all through the run-ups of some parts."""
+    run_up, length = 32, 60
+    lstm = forgetting(0.0)
+    for layer in range(2):
+        getattr(lstm, f"weight_ih_l{layer}")[:, 0] = 0
+    lstm.weight_ih_l0[6:12, 0] = 40.0
+    x = torch.randn(1, run_up + LANES * length, 6)
+    x[..., 0] = 0
+    for part in held:
+        x[0, run_up + part * length - 45 : run_up + (part + 1) * length - 45, 0] = 1
+    counting = Counting(lstm)
+    outputs, end = lstm_in_lanes(counting, x, run_up)  # type: ignore[arg-type]
+    assert counting.calls == [(LANES, run_up), (LANES, length), *again]
+    expected, true_end = lstm(x)
+    for one, other in ((outputs, expected), *zip(end, true_end, strict=True)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_is_no_number_stays_none_behind_it() -> None:
+    x = torch.randn(1, 32 + LANES * 60, 6)
+    x[0, 200] = torch.nan
+    outputs, end = lstm_in_lanes(forgetting(0.0), x, 32)
+    assert outputs[0, :200].isfinite().all() and outputs[0, 200:].isnan().all()
+    assert end[0].isnan().all()
+
+
+@torch.no_grad()
 def test_a_run_up_is_as_long_as_the_memory() -> None:
     x = torch.randn(1, max(RUN_UPS), 6)
     assert run_up_of(forgetting(0.0), x) == RUN_UPS[0]
@@ -236,7 +274,7 @@ def test_a_run_up_is_as_long_as_the_memory() -> None:
 def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
     tiny_codec: Codec, speech: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Found out of noise, when it is prepared: no signal decides how the next one is computed."""
+    """Found out of noise, when it is first asked: no signal decides how the next one is computed."""
     tried = []
     original = encoder_module.lstm_in_lanes
     monkeypatch.setattr(encoder_module, "lstm_in_lanes", lambda *given: tried.append(1) or original(*given))
@@ -248,8 +286,9 @@ def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
             getattr(lstm, f"bias_ih_l{layer}")[size : 2 * size] = bias
         state = torch.random.get_rng_state()
         prepared = PreparedEncoder(tiny_codec.encoder)
-        assert (prepared.run_up is not None) is bool(times)
-        assert torch.equal(torch.random.get_rng_state(), state)
         tried.clear()
         assert relative(prepared(audio), tiny_codec.encoder(audio)) < 1e-5
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert (prepared.run_up is not None) is bool(times)
+        assert prepared.run_up == PreparedEncoder(tiny_codec.encoder).run_up
         assert len(tried) == times
