@@ -38,7 +38,7 @@ from codec.pretrained import (
     replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
-from codec.tensors import as_ints, as_lengths, as_token_ids, check_float, check_tensor
+from codec.tensors import as_ints, as_lengths, as_token_ids, as_waves, check_tensor
 
 
 class Tokens(NamedTuple):
@@ -198,7 +198,7 @@ class Codec(nn.Module):
         if sample_rate is not None and not isinstance(sample_rate, Integral):
             raise CodecError(f"sample_rate={sample_rate!r}: expected whole Hz; give an int")
         self._check_weights()
-        batch = self._as_batch(audio)
+        batch = as_waves(audio, self.device, self.hop_length)
         own = as_lengths(lengths, batch)
         if sample_rate is not None and sample_rate != self.sample_rate:
             items = [
@@ -264,24 +264,6 @@ class Codec(nn.Module):
                 f"the model's weights are {dtype}: encoding and decoding take float32; call .float(), and for a faster "
                 'decoder load the model with dtype="bfloat16"'
             )
-
-    def _as_batch(self, audio: Tensor) -> Tensor:
-        check_float(audio, "audio")
-        batch = audio
-        if batch.ndim == 3 and batch.shape[1] == 1:
-            batch = batch.squeeze(1)
-        if batch.ndim == 1:
-            batch = batch.unsqueeze(0)
-        if batch.ndim != 2:
-            raise CodecError(
-                f"audio of shape {tuple(audio.shape)}: expected (T,), (B, T) or (B, 1, T); down-mix channels first"
-            )
-        if batch.numel() == 0:
-            raise CodecError(f"audio of shape {tuple(audio.shape)} has no samples; give at least one")
-        batch = batch.to(self.device, torch.float32)
-        if not bool(batch.isfinite().all()):
-            raise CodecError("audio has NaN or infinite samples; repair the recording or leave it out")
-        return batch
 
     def _check_tokens(self, ids: Tensor) -> Tensor:
         ids = as_token_ids(ids, 2)

@@ -42,7 +42,12 @@ def find_model(name_or_dir: str | Path, revision: str | None = None) -> Path:
     if directory.is_dir() or shipped:
         if revision is not None:
             raise CodecError(f"{name}: is no repository, and has no revision {revision!r}; leave it out")
-        return bundled_folder(shipped) if shipped else directory
+        if shipped:
+            return bundled_folder(shipped)
+        for inner in ("best", "last"):
+            if not (directory / CONFIG_FILE).exists() and (directory / inner / CONFIG_FILE).exists():
+                raise CodecError(f"{name}: is the folder of a run; its model is {directory / inner}")
+        return directory
     if directory.is_file():
         raise CodecError(f"{name}: is a file; give the folder of a model, or a name")
     if re.fullmatch(_REPOSITORY, name):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codec.errors import CodecError
+
+MOST_CHANNELS = 8  # of what may be (T, channels)
+LOUDEST = 4.0  # peak of full scale, above which a wave is rather one of whole numbers
+
+logger = logging.getLogger(__name__)
 
 
 def check_tensor(value: object, name: str) -> None:
@@ -52,6 +60,39 @@ def as_token_ids(tokens: Tensor, ndim: int) -> Tensor:
     return tokens.long()
 
 
+def as_waves(audio: Tensor, device: torch.device, hop_length: int) -> Tensor:
+    """(T,), (B, T) or (B, 1, T) -> (B, T) float32 on the device; a peak far beyond [-1, 1] is warned of.
+
+    Raises:
+        CodecError: another shape, (T, channels) among them, no samples, or some that are not finite.
+    """
+    check_float(audio, "audio")
+    batch = audio
+    if batch.ndim == 3 and batch.shape[1] == 1:
+        batch = batch.squeeze(1)
+    if batch.ndim == 1:
+        batch = batch.unsqueeze(0)
+    if batch.ndim != 2:
+        raise CodecError(
+            f"audio of shape {tuple(audio.shape)}: expected (T,), (B, T) or (B, 1, T); down-mix channels first"
+        )
+    if batch.numel() == 0:
+        raise CodecError(f"audio of shape {tuple(audio.shape)} has no samples; give at least one")
+    rows, samples = batch.shape
+    if samples <= MOST_CHANNELS and rows > hop_length:
+        raise CodecError(
+            f"audio of shape {tuple(audio.shape)} would be {rows} recordings of {samples} samples; of (T, channels), "
+            "as soundfile reads it, give audio.mean(dim=1)"
+        )
+    batch = batch.to(device, torch.float32)
+    peak = float(batch.abs().amax())  # NaN where a sample is
+    if not math.isfinite(peak):
+        raise CodecError("audio has NaN or infinite samples; repair the recording or leave it out")
+    if peak > LOUDEST:
+        logger.warning("audio has a peak of %g; expected [-1, 1], which 16-bit samples are in over 32768", peak)
+    return batch
+
+
 def as_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
     """Samples that are real in each row of (B, T); None: all.
 
@@ -73,7 +114,7 @@ def as_ints(lengths: Tensor) -> list[int]:
     Raises:
         CodecError: something else.
     """
-    found = lengths.tolist() if isinstance(lengths, Tensor) else lengths
+    found = lengths.tolist() if isinstance(lengths, Tensor | np.ndarray) else lengths
     if not isinstance(found, (list, tuple)) or not all(isinstance(length, Integral) for length in found):
         raise CodecError(f"lengths={found!r}: expected one whole number for each item of the batch")
     return list(found)

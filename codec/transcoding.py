@@ -200,8 +200,9 @@ class Transcoder:
             num_samples += len(audio)
         condition = reader.condition
         _refuse_damage(reader.name, condition, partial)
-        if not condition.is_whole:
-            logger.warning("%s: %s", reader.name, condition.damage())
+        for remark in (condition.damage(), condition.rest()):
+            if remark:
+                logger.warning("%s: %s", reader.name, remark)
         return Transcoded(num_samples / self.codec.sample_rate, condition.num_frames, reader.num_bytes)
 
     def _audio(self, reader: TokenReader, partial: bool) -> Iterator[Tensor]:

@@ -6,6 +6,7 @@ import pickle
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -83,6 +84,30 @@ def test_audio_that_cannot_be_encoded_is_refused(tiny_codec: Codec, audio: torch
     with pytest.raises(CodecError) as error:
         tiny_codec.encode(audio)
     assert says in str(error.value)
+
+
+def test_whole_numbers_as_floats_are_noticed(
+    tiny_codec: Codec, speech: torch.Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_codec.encode(3 * speech / speech.abs().max())
+    assert not caplog.records
+    tiny_codec.encode(speech * 32768)
+    assert "expected [-1, 1], which 16-bit samples are in over 32768" in caplog.text
+
+
+def test_channels_behind_samples_are_no_batch(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    """As soundfile reads stereo: it would be thousands of recordings of two samples."""
+    with pytest.raises(
+        CodecError, match=r"\(24000, 2\) would be 24000 recordings of 2 samples; .*audio\.mean\(dim=1\)"
+    ):
+        tiny_codec.encode(speech[:24_000, None].expand(-1, 2))
+    assert tiny_codec.encode(speech[:320].view(40, 8)).tokens.shape == (40, 1)  # few may well be meant
+
+
+def test_lengths_may_be_an_array(tiny_codec: Codec, speech: torch.Tensor) -> None:
+    batch = speech[:6400].view(2, 3200)
+    ours = tiny_codec.encode(batch, lengths=np.array([3200, 1000]))
+    assert ours.lengths.tolist() == [3200, 1000]
 
 
 @pytest.mark.parametrize("lengths", [[5], [0, 5], [5, 101]])

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from codec.audio.resampling import Resampler, resampled_length
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
 from codec.files import refuse_pipe, replacing, standard_input
-from codec.tensors import check_float
+from codec.tensors import LOUDEST, check_float
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class AudioReader:
         self._sample_rate = sample_rate
         self._resampler = Resampler(file.samplerate, sample_rate)
         self.num_samples = None if num_samples is None else resampled_length(num_samples, file.samplerate, sample_rate)
+        self._peak = 0.0  # of what was given
         self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
         say_changes(name, file.channels, file.samplerate, sample_rate)
 
@@ -69,6 +71,8 @@ class AudioReader:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
         self._say_cut(taken)
         yield self._given(self._resampler.finish())
+        if self._peak > LOUDEST:
+            logger.warning("%s: has a peak of %g, expected [-1, 1]; was it written unscaled?", self._name, self._peak)
 
     def _say_cut(self, taken: int) -> None:
         """Of a pipe, which is not looked at before; as far as its header can be believed."""
@@ -80,12 +84,14 @@ class AudioReader:
             logger.warning("%s: was cut short, its header promises %d samples more", self._name, promised - taken)
 
     def _given(self, block: Tensor) -> Tensor:
-        if not bool(block.isfinite().all()):  # the samples were, but the sum of channels or neighbours is not
+        peak = float(block.abs().amax()) if len(block) else 0.0  # NaN where a sample is
+        if not math.isfinite(peak):  # the samples were, but the sum of channels or neighbours is not
             about_s = self.num_given / self._sample_rate
             raise CodecError(
                 f"{self._name}: samples after {about_s:.1f} s are too large to be mixed down or resampled; expected "
                 "numbers within [-1, 1], repair the recording or leave it out"
             )
+        self._peak = max(self._peak, peak)
         self.num_given += len(block)
         return block
 

@@ -24,11 +24,19 @@ class Condition:
     num_samples: int | None  # of the whole recording; None: neither header nor end record tells
     lost: tuple[range, ...]  # frames of damaged blocks
     complete: bool  # nothing is missing after the last token
+    num_bytes: int  # that were read
+    num_behind: int  # bytes behind the end record, where that could be looked at
 
     @property
     def is_whole(self) -> bool:
         """Whether every token and the end record were read."""
         return self.complete and not self.lost
+
+    def rest(self) -> str:
+        """One line on what is behind the recording; empty where there is nothing."""
+        if not self.num_behind:
+            return ""
+        return f"{self.num_behind} bytes behind its end are not read; it may be several files one behind the other"
 
     def damage(self) -> str:
         """One line that names the lost frames; empty for a whole file."""
@@ -88,6 +96,7 @@ class TokenReader:
         self._frames = 0
         self._lost: list[range] = []
         self._complete = False
+        self._behind = 0
 
     @property
     def num_samples(self) -> int | None:
@@ -97,7 +106,15 @@ class TokenReader:
     @property
     def condition(self) -> Condition:
         """What was found up to here."""
-        return Condition(self.header, self._frames, self._num_samples, tuple(self._lost), self._complete)
+        return Condition(
+            self.header,
+            self._frames,
+            self._num_samples,
+            tuple(self._lost),
+            self._complete,
+            self.num_bytes,
+            self._behind,
+        )
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Walk over the blocks, once. Without counts a damaged block is taken for a full one, as all but the last are.
@@ -117,6 +134,7 @@ class TokenReader:
                 fits = told is not None and header.frames_of(told) == self._frames + skipped
                 if fits and self._num_samples in (None, told):
                     self._num_samples, self._complete = told, True
+                    self._behind = self._count_behind() if self._file.seekable() else 0
                     break
             if self._num_samples is not None:
                 count = min(step, header.frames_of(self._num_samples) - self._frames - skipped)
@@ -162,6 +180,12 @@ class TokenReader:
                 self.num_bytes += len(more)
         except OSError as error:
             raise CodecError(f"{self.name}: cannot be read ({error.strerror}); try again, or copy the file") from None
+
+    def _count_behind(self) -> int:
+        here = self._file.tell()
+        end = self._file.seek(0, 2)
+        self._file.seek(here)
+        return end - here
 
     def _peek_end(self) -> int | None:
         """Samples that the last bytes of a file tell, if they are an end record."""

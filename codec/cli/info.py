@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from codec import bundled
-from codec.cli.console import STREAM
+from codec.cli.console import STREAM, say
 from codec.errors import CodecError
 
 
@@ -65,10 +65,10 @@ def _token_file(path: Path) -> None:
 
     if path == STREAM:
         name, content = "standard input", standard_input().read()
-        recording, size = read_tokens(BytesIO(content), name), len(content)
+        recording = read_tokens(BytesIO(content), name)
     else:
         name, recording = str(path), read_tokens(path)
-        size = path.stat().st_size
+    size = recording.num_bytes
     header = recording.header
     names = [model.name for model in bundled.bundled_models().values() if model.fingerprint == header.fingerprint]
     facts = {
@@ -85,6 +85,8 @@ def _token_file(path: Path) -> None:
         facts["duration"] = f"{duration_s:.3f} s"
         facts["rate"] = f"{8 * size / duration_s:.0f} bit/s"
     _print(f"{name}: token file", facts)
+    if recording.rest():
+        say("warning", f"{name}: {recording.rest()}", "yellow")
     if not recording.is_whole:
         raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
 

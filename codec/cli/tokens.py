@@ -109,6 +109,8 @@ def _of_token_file(path: Path) -> Iterator[_Recording]:
     recording = read_tokens(standard_input() if path == STREAM else path, name)
     if not recording.is_whole:
         raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
+    if recording.rest():
+        console.say("warning", f"{name}: {recording.rest()}", "yellow")
     facts = {
         "id": name,
         "num_samples": recording.num_samples,

@@ -7,7 +7,7 @@ objective), ``model.preset``, the file named by ``base``, the file itself, and `
 
 from __future__ import annotations
 
-from codec.config.base import Settings, build, first_difference
+from codec.config.base import Settings, build, differences
 from codec.config.loading import dump_yaml, load_config, load_run_config, merge
 from codec.config.model import PRESETS, DecoderConfig, EncoderConfig, ModelConfig, TransformerConfig, preset
 from codec.config.quantizers import (
@@ -83,8 +83,8 @@ __all__ = [
     "VQGANLCConfig",
     "VQWAEConfig",
     "build",
+    "differences",
     "dump_yaml",
-    "first_difference",
     "load_config",
     "load_run_config",
     "merge",

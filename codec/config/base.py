@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -50,26 +50,24 @@ def build(kind: type[Config], data: Any, where: str = "settings") -> Config:
         raise CodecError(f"{where}: {error}; settings are numbers, strings, lists and mappings") from None
 
 
-def first_difference(old: Any, new: Any, key: str = "") -> tuple[str, Any, Any] | None:
-    """The first key at which two settings (or parts of their ``model_dump()``) differ.
+def differences(old: Any, new: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """The keys at which two settings (or parts of their ``model_dump()``) differ.
 
     Args:
         old: one.
         new: the other.
         key: what both are called, in front of what is found.
 
-    Returns:
-        (key, old value, new value), None for a value that one of them does not have; None where they are equal.
+    Yields:
+        (key, old value, new value), None for a value that one of them does not have.
     """
     if isinstance(old, Settings) and isinstance(new, Settings):
         old, new = old.model_dump(), new.model_dump()
-    if not (isinstance(old, dict) and isinstance(new, dict)):
-        return None if old == new else (key, old, new)
-    for name in {**old, **new}:
-        found = first_difference(old.get(name), new.get(name), f"{key}.{name}" if key else name)
-        if found:
-            return found
-    return None
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in {**old, **new}:
+            yield from differences(old.get(name), new.get(name), f"{key}.{name}" if key else name)
+    elif old != new:
+        yield key, old, new
 
 
 def _explain(kind: type[Settings], item: Any) -> str:

@@ -57,6 +57,10 @@ class TokenCorpus:
     def __init__(self, folders: Sequence[str | Path]) -> None:
         if not folders:
             raise CodecError("no token datasets given; make one with recipes/tokenize.py")
+        places = [Path(folder).resolve() for folder in folders]
+        if len(set(places)) < len(places):
+            twice = next(str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1)
+            raise CodecError(f"{twice}: given twice, so that its recordings would count double; give it once")
         datasets = [TokenDataset(folder) for folder in folders]
         self.model: Model = datasets[0].model
         for data in datasets[1:]:
@@ -102,7 +106,7 @@ class TokenCorpus:
 
     def identity(self) -> dict[str, int | str]:
         """What a run on these tokens is known by (:mod:`codec.training.identity`): the codec, and every token."""
-        crc = zlib.crc32(self._tokens[: self.num_tokens], zlib.crc32(self.lengths))
+        crc = zlib.crc32(self._tokens[: self.num_tokens].data, zlib.crc32(self.lengths.data))
         return {"from": f"codec {self.model.fingerprint}", "recordings": len(self), "crc32": f"{crc:08x}"}
 
     def counts(self) -> Tensor:

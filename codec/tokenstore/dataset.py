@@ -6,6 +6,7 @@ import bisect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from numbers import Integral
 from pathlib import Path
 
 import torch
@@ -45,6 +46,11 @@ class TokenDataset(Dataset[TokenEntry]):
             self.folder, files = paths[0], None
         else:
             self.folder, files = paths[0].parent, paths
+            if len(paths) > 1 and all(path.is_dir() for path in paths):
+                raise CodecError(
+                    f"{paths[0]}, {paths[1]}: a TokenDataset is of one folder; torch.utils.data.ConcatDataset joins "
+                    "several"
+                )
             if outside := [path for path in paths if path.parent != self.folder]:
                 raise CodecError(f"{outside[0]}: not in {self.folder}; give shards of one dataset")
         if not (self.folder / INDEX_FILE).exists() and not paths[0].exists():
@@ -69,6 +75,8 @@ class TokenDataset(Dataset[TokenEntry]):
             IndexError: outside the dataset.
             CodecError: a shard that is missing or damaged.
         """
+        if not isinstance(place, Integral):
+            raise TypeError(f"place {place!r}: expected a whole number; find(id) gives the recording of an id")
         if not -len(self) <= place < len(self):
             raise IndexError(f"place {place} of a dataset with {len(self)} recordings")
         place %= len(self)

@@ -14,7 +14,7 @@ from typing import Protocol
 from accelerate import Accelerator
 from safetensors import SafetensorError
 
-from codec.config import Settings, dump_yaml, first_difference, load_run_config
+from codec.config import Settings, differences, dump_yaml, load_run_config
 from codec.errors import CodecError
 from codec.files import make_durable, write_text
 from codec.model import Codec
@@ -203,9 +203,7 @@ def _check_unchanged(earlier: Settings, config: Settings, fixed: Sequence[str]) 
         old, new = before, now
         for part in key.split("."):
             old, new = old[part], new[part]
-        difference = first_difference(old, new, key)
-        if difference:
-            name, was, wanted = difference
+        for name, was, wanted in differences(old, new, key):
             raise CodecError(
                 f"{name}={wanted!r} contradicts the run being resumed ({was!r}); change it back, or start a new run "
                 "with another output="

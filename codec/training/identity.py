@@ -65,7 +65,7 @@ def check_same(run: Path, found: Mapping[str, int | str], before: Mapping[str, A
     """
     names = ("train", "shards")
     key = next((name for name in names if before["data"].get(name) != now["data"].get(name)), None)
-    start_anew = "start a new run with another output= (init_from= takes over the weights)"
+    start_anew = "start a new run with another output= (init_from= takes over weights of equal sizes)"
     if (run / DATA).exists():
         noted = read_json(run / DATA, "delete it to go on without this check")
         if noted != dict(found):

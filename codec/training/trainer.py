@@ -19,7 +19,6 @@ from torch.nn.utils import get_total_norm
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
-from codec.pretrained import find_model, load_weights, read_model_weights
 from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint, save_model
 from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
@@ -40,6 +39,7 @@ from codec.training.optimizer import (
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
+from codec.training.start import start_from
 from codec.training.streamed import StreamedCrops
 from codec.training.validation import Validation
 from codec.training.warmup import gather_latents, initialize_bottleneck
@@ -78,8 +78,7 @@ class Trainer:
         discriminators = Discriminators(config.discriminators, channels_last=settings.channels_last)
         # What is resumed has its weights from the checkpoint, and the first model may be gone by then.
         if config.init_from is not None and not (resume and find_checkpoints(self.run)):
-            weights = read_model_weights(find_model(config.init_from))
-            load_weights(codec, weights, f"init_from={config.init_from}")
+            start_from(codec, config, config.init_from)
         if settings.accumulate > 1 and codec.quantizer.needs_whole_batch():
             raise CodecError(
                 f"training.accumulate={settings.accumulate}: model.quantizer.name={config.model.quantizer.name} as set "

@@ -37,6 +37,22 @@ def test_a_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec,
     }
 
 
+def test_files_one_behind_the_other_are_noticed(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
+    """Only the first is read, and its rate is its own."""
+    path, two = tmp_path / "a.svq", tmp_path / "two.svq"
+    cli("encode", stereo_path, "-o", path, "--model", tiny_model_dir)
+    two.write_bytes(2 * path.read_bytes())
+    says = f"warning: {two}: {path.stat().st_size} bytes behind its end are not read"
+    told = cli("info", two)
+    assert told.code == 0 and facts(told.out) == facts(cli("info", path).out)
+    assert told.err.startswith(says)
+    assert cli("tokens", two).out == cli("tokens", path).out
+    assert cli("tokens", two).err.startswith(says)
+    decoded = cli("decode", two, "-o", tmp_path / "two.wav", "--model", tiny_model_dir)
+    assert decoded.code == 0 and says in decoded.err
+    assert "behind its end" not in cli("info", path).err + cli("tokens", path).err
+
+
 def test_a_damaged_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_model_dir: Path) -> None:
     path = tmp_path / "a.svq"
     cli("encode", stereo_path, "-o", path, "--model", tiny_model_dir)

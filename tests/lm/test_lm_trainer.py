@@ -131,6 +131,12 @@ def test_a_resumed_run_is_held_to_its_tokens(settings: Make, tmp_path: Path) -> 
     assert LanguageModel.from_pretrained(Path(config.output) / "last", "cpu").codec.fingerprint == "0123456789abcdef"
 
 
+def test_a_folder_of_tokens_counts_once(settings: Make, tmp_path: Path) -> None:
+    folder = str(tmp_path / "train")
+    with pytest.raises(CodecError, match="given twice"):
+        LMTrainer(settings(data={"train": [folder, folder + "/"]}), Accelerator(cpu=True))
+
+
 def test_a_resumed_run_has_the_optimisers_settings_that_it_is_given(settings: Make) -> None:
     train(settings(), stop_at=2)
     changed = settings(optimizer={"weight_decay": 0.5, "betas": [0.5, 0.6]})

@@ -70,6 +70,17 @@ def test_audio_comes_back_from_any_format(make_dataset: Make, tiny_codec: Codec)
     assert all(torch.equal(audio["jsonl"], other) for other in audio.values())
 
 
+def test_several_folders_and_other_places_are_refused_in_words(make_dataset: Make) -> None:
+    (one, _), (other, _) = make_dataset("jsonl"), make_dataset("npy")
+    with pytest.raises(CodecError, match="ConcatDataset joins several"):
+        TokenDataset([one, other])
+    data = TokenDataset(one)
+    for place in (slice(0, 2), "some id"):
+        with pytest.raises(TypeError, match=r"find\(id\) gives the recording of an id"):
+            data[place]  # type: ignore[index]
+    assert data[np.int64(1)].id == data[1].id
+
+
 def test_another_model_is_refused(make_dataset: Make, tiny_codec: Codec) -> None:
     data = TokenDataset(make_dataset("jsonl")[0])
     with torch.no_grad():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from run_contents import assert_same
 
-from codec import RunConfig
+from codec import CodecError, RunConfig
 from codec.training.trainer import Trainer
 
 MakeConfig = Callable[..., RunConfig]
@@ -102,6 +103,32 @@ def test_counters_of_a_bottleneck_go_into_the_model(make_config: MakeConfig, mak
     changes = {"init_from": str(trained.run / "last"), "optimizer": {"lr": 1e-9}}
     tuned = make_trainer(make_config("two", model={"quantizer": {"name": "cvq"}}, training=at_once, **changes))
     assert torch.equal(tuned.plain_codec.quantizer.shares, shares)
+
+
+def test_a_start_from_another_model_says_what_is_not_kept(
+    make_config: MakeConfig, make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    trained = make_trainer(make_config("one", training={"steps": 2}))
+    trained.fit()
+    start = {"init_from": str(trained.run / "last")}
+    kept = {"bottleneck_warmup": {"share": 0.0}}
+    make_trainer(make_config("same", training=kept, **start))
+    assert not [record for record in caplog.records if "init_from" in record.message]
+    make_trainer(make_config("warm", **start))
+    assert "its codebook is given up and set anew after 4 steps" in caplog.text
+    caplog.clear()
+    make_trainer(make_config("other", model={"encoder": {"causal": False}}, training=kept, **start))
+    assert "other settings" in caplog.text and "model.encoder.causal=True, here False" in caplog.text
+    with pytest.raises(
+        CodecError, match=r"of another shape .*settings that differ there: model\.decoder\.dim=16, here 24"
+    ):
+        make_trainer(make_config("wide", model={"decoder": {"dim": 24}}, training=kept, **start))
+    with pytest.raises(CodecError, match=r"one: is the folder of a run; its model is .*best"):
+        make_trainer(make_config("run", training=kept, init_from=str(trained.run)))
+    (trained.run / "last" / "config.json").unlink()
+    with pytest.raises(CodecError, match=r"config\.json: cannot be read"):
+        make_trainer(make_config("bare", training=kept, **start))
+    assert not any((tmp_path / name).exists() for name in ("wide", "run", "bare"))
 
 
 def test_validation_logs_the_commitment_that_training_logs(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:

@@ -1,0 +1,50 @@
+"""Weights that a run starts from: ``init_from``."""
+
+from __future__ import annotations
+
+import logging
+
+from codec.config import ModelConfig, RunConfig, build, differences
+from codec.errors import CodecError
+from codec.files import read_json
+from codec.model import Codec
+from codec.pretrained import CONFIG_FILE, check_sums, find_model, load_weights, read_model_weights
+
+logger = logging.getLogger(__name__)
+
+
+def start_from(codec: Codec, config: RunConfig, model: str) -> None:
+    """Put the weights of another model in the place of the codec's own, and say what of it the run will not keep.
+
+    Args:
+        codec: of ``config.model``.
+        config: of the run.
+        model: folder or name.
+
+    Raises:
+        CodecError: no such model, a damaged one, or one of other sizes; the settings that differ are named.
+    """
+    where = f"init_from={model}"
+    folder = find_model(model)
+    check_sums(folder)
+    settings = folder / CONFIG_FILE
+    other = build(ModelConfig, read_json(settings, "give the folder of a model"), str(settings))
+    found = [f"{name}={was!r}, here {now!r}" for name, was, now in differences(other, config.model, "model")]
+    try:
+        load_weights(codec, read_model_weights(folder), where)
+    except CodecError as error:
+        said = "; ".join(found) if found else "none"
+        raise CodecError(f"{error}; settings that differ there: {said}") from None
+    if found:
+        logger.warning(
+            "%s: was trained with other settings, which its weights may not suit: %s", where, "; ".join(found)
+        )
+    warmup = config.training.bottleneck_warmup
+    if steps := round(warmup.share * config.training.steps):
+        logger.warning(
+            "%s: its codebook is given up and set anew after %d steps (training.bottleneck_warmup.share=%g); "
+            "training.bottleneck_warmup.share=0.0 keeps it",
+            where,
+            steps,
+            warmup.share,
+        )
