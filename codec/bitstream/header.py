@@ -106,7 +106,10 @@ class Header:
             CodecError: not a .svq file, a newer version, or damage; the message starts with ``where``.
         """
         if data[: len(MAGIC)] != MAGIC:
-            raise CodecError(f"{where}: not a {SUFFIX} file; expected one that codec encode wrote")
+            raise CodecError(
+                f"{where}: not a {SUFFIX} file; expected one that codec encode wrote (tokens as numbers are for "
+                "codec.decode in Python)"
+            )
         if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
             raise CodecError(
                 f"{where}: {SUFFIX} version {data[len(MAGIC)]}, but this reader knows version {VERSION}; "

@@ -10,6 +10,8 @@ import typer
 
 from codec.cli import console
 from codec.cli.console import STREAM, working
+from codec.cli.info import begins_as_tokens
+from codec.errors import CodecError
 
 if TYPE_CHECKING:
     from codec.transcoding import Transcoder
@@ -46,6 +48,8 @@ def encode(
         together = Together(batch, transcoder.encode_files, transcoder.encoding_durations_s) if batch else None
         run_batch(plan, target, transcoder.encode_file, transcoder.stop, jobs=jobs, force=force, together=together)
         return
+    if source.is_file() and begins_as_tokens(source):
+        raise CodecError(f"{source}: holds tokens already; codec decode makes audio of it")
     if target != STREAM:
         console.check_output(target, force, (SUFFIX,), source=source)
     if source != STREAM:

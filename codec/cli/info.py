@@ -46,12 +46,17 @@ def is_token_file(path: Path) -> bool:
     Raises:
         CodecError: a pipe, of which these bytes can be read once only.
     """
-    from codec.bitstream import MAGIC, SUFFIX
+    from codec.bitstream import SUFFIX
     from codec.files import refuse_pipe
 
     refuse_pipe(path)
-    if path.suffix.lower() == SUFFIX:
-        return True
+    return path.suffix.lower() == SUFFIX or begins_as_tokens(path)
+
+
+def begins_as_tokens(path: Path) -> bool:
+    """Whether a file has the first bytes of a .svq file, whatever its name."""
+    from codec.bitstream import MAGIC
+
     try:
         with path.open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -200,11 +200,16 @@ class TrainingConfig(Settings):
         return self
 
 
+CodecPart = Literal["encoder", "quantizer", "decoder"]
+PARTS: tuple[CodecPart, ...] = get_args(CodecPart)
+
+
 class RunConfig(Settings):
     """A whole training run."""
 
     output: str = "exp/run"
-    init_from: str | None = None  # model folder (or hub name) of equal sizes whose weights training starts from
+    init_from: str | None = None  # model folder or name whose weights training starts from, of equal sizes
+    init_parts: tuple[CodecPart, ...] = PARTS  # of these parts; the others begin untrained
     model: ModelConfig = ModelConfig()
     discriminators: DiscriminatorConfig = DiscriminatorConfig()
     losses: LossConfig = LossConfig()
@@ -223,6 +228,14 @@ class RunConfig(Settings):
             "losses": LossConfig().model_dump(mode="json", include={"mel_scales"}),
         }
         return follow_rate(data, published)
+
+    @model_validator(mode="after")
+    def _some_parts_of_something(self) -> Self:
+        if not self.init_parts or len(set(self.init_parts)) < len(self.init_parts):
+            raise ValueError(f"init_parts={list(self.init_parts)}: expected each part once, and at least one")
+        if self.init_from is None and len(self.init_parts) < len(PARTS):
+            raise ValueError(f"init_parts={list(self.init_parts)} of no model; set init_from too")
+        return self
 
     @model_validator(mode="after")
     def _crops_hold_the_transforms(self) -> Self:

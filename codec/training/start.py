@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_from(codec: Codec, config: RunConfig, model: str) -> None:
-    """Put the weights of another model in the place of the codec's own, and say what of it the run will not keep.
+    """Put weights of another model in the place of the codec's own, and say what of them the run will not keep.
 
     Args:
         codec: of ``config.model``.
@@ -22,25 +22,31 @@ def start_from(codec: Codec, config: RunConfig, model: str) -> None:
         model: folder or name.
 
     Raises:
-        CodecError: no such model, a damaged one, or one of other sizes; the settings that differ are named.
+        CodecError: no such model, a damaged one, or parts of other sizes; the settings that differ are named.
     """
-    where = f"init_from={model}"
+    where, parts = f"init_from={model}", config.init_parts
     folder = find_model(model)
     check_sums(folder)
     settings = folder / CONFIG_FILE
     other = build(ModelConfig, read_json(settings, "give the folder of a model"), str(settings))
-    found = [f"{name}={was!r}, here {now!r}" for name, was, now in differences(other, config.model, "model")]
+    found = [
+        f"{name}={was!r}, here {now!r}"
+        for name, was, now in differences(other, config.model, "model")
+        if name.count(".") < 2 or name.split(".")[1] in parts
+    ]
+    given = {name: value for name, value in read_model_weights(folder).items() if name.split(".")[0] in parts}
+    kept = {name: value for name, value in codec.state_dict().items() if name.split(".")[0] not in parts}
     try:
-        load_weights(codec, read_model_weights(folder), where)
+        load_weights(codec, given | kept, where)
     except CodecError as error:
-        said = "; ".join(found) if found else "none"
-        raise CodecError(f"{error}; settings that differ there: {said}") from None
+        raise CodecError(f"{error}; settings that differ there: {'; '.join(found) or 'none'}") from None
     if found:
         logger.warning(
             "%s: was trained with other settings, which its weights may not suit: %s", where, "; ".join(found)
         )
     warmup = config.training.bottleneck_warmup
-    if steps := round(warmup.share * config.training.steps):
+    steps = round(warmup.share * config.training.steps)
+    if steps and "quantizer" in parts:
         logger.warning(
             "%s: its codebook is given up and set anew after %d steps (training.bottleneck_warmup.share=%g); "
             "training.bottleneck_warmup.share=0.0 keeps it",

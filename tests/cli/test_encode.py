@@ -61,6 +61,13 @@ def test_what_is_read_is_never_replaced(cli, tmp_path: Path, speech_path: Path, 
     assert tokens.read_bytes() == before and recording.read_bytes() == speech_path.read_bytes()
 
 
+def test_tokens_are_not_encoded_again(cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path) -> None:
+    tokens = tmp_path / "a.svq"
+    cli("encode", speech_path, "-o", tokens, "--model", tiny_model_dir)
+    for args in ((tokens,), (tokens, "-o", tmp_path / "b.svq")):
+        cli("encode", *args, "--model", tiny_model_dir).must_be_mistake("holds tokens already", "codec decode")
+
+
 def test_one_sample_keeps_its_length(cli, tmp_path: Path, tiny_model_dir: Path) -> None:
     soundfile.write(tmp_path / "one.wav", np.array([0.5]), 24_000)
     assert cli("encode", tmp_path / "one.wav", "-o", tmp_path / "a.svq", "--model", tiny_model_dir).code == 0

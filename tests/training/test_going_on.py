@@ -131,6 +131,28 @@ def test_a_start_from_another_model_says_what_is_not_kept(
     assert not any((tmp_path / name).exists() for name in ("wide", "run", "bare"))
 
 
+def test_parts_of_another_model_under_a_bottleneck_of_its_own(
+    make_config: MakeConfig, make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To compare bottlenecks over one encoder and decoder."""
+    trained = make_trainer(make_config("one", training={"steps": 2}))
+    trained.fit()
+    other = {"quantizer": {"name": "ema", "codebook_size": 64}}
+    parts = {"init_from": str(trained.run / "last"), "init_parts": ["encoder", "decoder"]}
+    tuned = make_trainer(make_config("two", model=other, **parts))
+    assert not [record for record in caplog.records if "init_from" in record.message]
+    before, after = trained.ema.codec.state_dict(), dict(tuned.plain_codec.state_dict())
+    network = {name: value for name, value in before.items() if not name.startswith("quantizer.")}
+    assert_same(network, {name: value for name, value in after.items() if not name.startswith("quantizer.")})
+    assert after["quantizer.codebook"].shape == (64, 8)
+    tuned.fit(stop_at=6)
+    with pytest.raises(CodecError, match=r"init_parts=\['encoder'\] of no model; set init_from too"):
+        make_config("three", init_parts=["encoder"])
+    for wrong in ([], ["encoder", "encoder"]):
+        with pytest.raises(CodecError, match="each part once"):
+            make_config("three", init_from="x", init_parts=wrong)
+
+
 def test_validation_logs_the_commitment_that_training_logs(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(make_config(losses={"normalize_commitment": True}))
     trainer.fit(stop_at=6)
