@@ -161,12 +161,13 @@ class Transcoder:
         rows = iter(zip(self.codec.decode(Tokens(ids, torch.tensor(lengths))).cpu(), lengths, strict=True))
         outcomes: list[Outcome] = []
         for task, file in zip(tasks, files, strict=True):
-            if any(file is other for other in together):
+            if not isinstance(file, CodecError) and any(file is other for other in together):
                 waveform, num_samples = next(rows)
                 written = _attempt(audio_io.write, task.output, waveform[:, :num_samples], self.codec.sample_rate)
-                facts = Transcoded(
-                    num_samples / self.codec.sample_rate, -(-num_samples // self.codec.hop_length), _size(task.source)
-                )
+                if file.rest():
+                    logger.warning("%s: %s", task.source, file.rest())
+                frames = -(-num_samples // self.codec.hop_length)
+                facts = Transcoded(num_samples / self.codec.sample_rate, frames, file.num_bytes)
                 outcomes.append(written if isinstance(written, CodecError) else facts)
             else:
                 outcomes.append(_attempt(self.decode_file, *task, partial=partial))
@@ -228,13 +229,6 @@ def _attempt(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Re
         return work(*args, **kwargs)
     except CodecError as error:
         return error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # taken away since it was read
-        return 0
 
 
 def check_tokens(source: Path, *, partial: bool = False) -> None:

@@ -13,6 +13,7 @@ from codec import Codec, CodecError
 from codec.audio import load
 from codec.audio.blocks import reading
 from codec.bitstream import HEADER_SIZE, Header, TokenReader, TokenWriter, read_tokens
+from codec.folders import Task
 from codec.streaming import Windows, decode_chunks
 from codec.transcoding import Transcoder, check_tokens
 
@@ -116,3 +117,17 @@ def test_a_recording_whose_length_is_not_promised(transcoder: Transcoder, tmp_pa
     recording = read_tokens(io.BytesIO(file.getvalue()))
     assert recording.header.num_samples is None and recording.num_samples == 5000
     assert len(decoded(transcoder, file.getvalue())) == 5000
+
+
+def test_files_behind_a_file_are_said_and_not_counted(
+    transcoder: Transcoder, tmp_path: Path, coded: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Alone and together."""
+    whole = Transcoder(transcoder.codec, "tiny")
+    tasks = [Task(tmp_path / f"{name}.svq", tmp_path / f"{name}.wav") for name in "ab"]
+    for task in tasks:
+        task.source.write_bytes(2 * coded)
+    for facts in (whole.decode_file(*tasks[0]), *whole.decode_files(tasks)):
+        assert facts == (47_900 / 24_000, 150, len(coded))
+    says = f"{len(coded)} bytes behind its end are not read"
+    assert [record.getMessage().count(says) for record in caplog.records] == [1, 1, 1]

@@ -77,7 +77,7 @@ class TokenReader:
     """
 
     def __init__(self, file: BinaryIO, name: str = "input") -> None:
-        """Read the header. ``file`` is open for reading; what follows the end record is not looked at.
+        """Read the header. ``file`` is open for reading, and left behind the end record.
 
         Raises:
             CodecError: not a .svq file, a newer version, or a damaged header; messages start with ``name``.
@@ -220,7 +220,7 @@ def read_tokens(source: str | Path | BinaryIO, name: str = "input") -> TokenFile
     Damage after the header is no error: :attr:`Condition.is_whole` and :meth:`Condition.damage` tell of it.
 
     Args:
-        source: a path, or a binary file open for reading. What follows the end record is not looked at.
+        source: a path, or a binary file open for reading, which is left behind the end record.
         name: of an open file, in messages.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from torch import Tensor
 from codec.errors import CodecError
 from codec.tokenstore import Model, TokenDataset
 from codec.tokenstore.entry import token_dtype
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class TokenCorpus:
         places = [Path(folder).resolve() for folder in folders]
         if len(set(places)) < len(places):
             twice = next(str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1)
-            raise CodecError(f"{twice}: given twice, so that its recordings would count double; give it once")
+            logger.warning("%s: given twice, so that its recordings count double", twice)
         datasets = [TokenDataset(folder) for folder in folders]
         self.model: Model = datasets[0].model
         for data in datasets[1:]:

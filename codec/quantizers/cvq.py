@@ -35,6 +35,12 @@ class CVQ(VQ):
         """Codes, and how often they are chosen."""
         return [self.codebook, self.shares]
 
+    @torch.no_grad()
+    def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
+        """Codes from latents, none of them chosen yet."""
+        super().initialize(latents, method, generator)
+        self.shares.zero_()
+
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""
         coded = super().quantize_rows(rows)

@@ -43,6 +43,13 @@ class DAReVQ(MovingAverages[DAReConfig]):
             self._count(coded.tokens, (rows.detach() - before).square().sum(dim=1))
         return coded
 
+    @torch.no_grad()
+    def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
+        """Codes from latents, and a new window."""
+        super().initialize(latents, method, generator)
+        for counter in (self.hits, self.errors, self.step):
+            counter.zero_()
+
     def codes_from(self, counts: Tensor, sums: Tensor, rows: Tensor) -> Tensor:
         """Averages."""
         return sums / counts.clamp(min=EPSILON).unsqueeze(1)

@@ -125,6 +125,8 @@ class SimVQ(Quantizer[SimVQConfig]):
         self.projection.weight.copy_(weight)
         if bias is not None:
             bias.copy_(mean)
+        if self.region is not None:
+            self.region.unused_for.fill_(self.region.window)
 
     def describe(self) -> dict[str, float]:
         """Frobenius norm and rank of W.

@@ -74,10 +74,11 @@ class SQVAE(SoftVQ[SQVAEConfig]):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents, and s2 as the mean squared error that they leave."""
+        """Codes from latents, s2 as the mean squared error that they leave, and the temperature of the beginning."""
         super().initialize(latents, method, generator)
         error = (latents - self.codebook[self.search_rows(latents.float())]).square().mean()
         self.log_variance.copy_(error.clamp(min=1e-4).log())
+        self.steps.zero_()
 
 
 class HQA(SoftVQ[HQAConfig]):

@@ -6,7 +6,7 @@ import bisect
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from numbers import Integral
+from operator import index
 from pathlib import Path
 
 import torch
@@ -75,8 +75,11 @@ class TokenDataset(Dataset[TokenEntry]):
             IndexError: outside the dataset.
             CodecError: a shard that is missing or damaged.
         """
-        if not isinstance(place, Integral):
-            raise TypeError(f"place {place!r}: expected a whole number; find(id) gives the recording of an id")
+        try:
+            place = index(place)
+        except TypeError:
+            what = f"place {place!r}: expected a whole number; find(id) gives the recording of an id"
+            raise TypeError(what) from None
         if not -len(self) <= place < len(self):
             raise IndexError(f"place {place} of a dataset with {len(self)} recordings")
         place %= len(self)

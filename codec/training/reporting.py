@@ -13,7 +13,6 @@ from codec.model import CodecOutput
 from codec.quantizers import Quantizer
 from codec.quantizers.usage import CodeUsage
 from codec.training.metrics import Means, RunLog
-from codec.training.schedule import learning_rates
 
 Report = Callable[[int, Mapping[str, float]], None]  # step, what was logged there: empty at most steps
 
@@ -61,8 +60,6 @@ class Reporter:
         config = self.config
         seconds = time.monotonic() - self._time
         values = self.means.read(self.accelerator)
-        rates = learning_rates(step - 1, config.training, config.optimizer)
-        values |= {f"lr/{group}": rate for group, rate in rates.items()}
         values["audio_s_per_s"] = (step - self._step) * config.data.batch_size * config.data.crop_s / seconds
         values |= facts
         if self._quantized:

@@ -13,13 +13,18 @@ from codec.pretrained import CONFIG_FILE, check_sums, find_model, load_weights, 
 logger = logging.getLogger(__name__)
 
 
-def start_from(codec: Codec, config: RunConfig, model: str) -> None:
+# Settings of the encoder that the other parts are made for: their width, and how long a frame is.
+EVERYBODYS = ("model.encoder.latent_dim", "model.encoder.strides", "model.encoder.stem_stride")
+
+
+def start_from(codec: Codec, config: RunConfig, model: str, *, main_process: bool = True) -> None:
     """Put weights of another model in the place of the codec's own, and say what of them the run will not keep.
 
     Args:
         codec: of ``config.model``.
         config: of the run.
         model: folder or name.
+        main_process: whether this one warns.
 
     Raises:
         CodecError: no such model, a damaged one, or parts of other sizes; the settings that differ are named.
@@ -32,7 +37,7 @@ def start_from(codec: Codec, config: RunConfig, model: str) -> None:
     found = [
         f"{name}={was!r}, here {now!r}"
         for name, was, now in differences(other, config.model, "model")
-        if name.count(".") < 2 or name.split(".")[1] in parts
+        if name.count(".") < 2 or name.split(".")[1] in parts or name in EVERYBODYS
     ]
     given = {name: value for name, value in read_model_weights(folder).items() if name.split(".")[0] in parts}
     kept = {name: value for name, value in codec.state_dict().items() if name.split(".")[0] not in parts}
@@ -40,6 +45,8 @@ def start_from(codec: Codec, config: RunConfig, model: str) -> None:
         load_weights(codec, given | kept, where)
     except CodecError as error:
         raise CodecError(f"{error}; settings that differ there: {'; '.join(found) or 'none'}") from None
+    if not main_process:
+        return
     if found:
         logger.warning(
             "%s: was trained with other settings, which its weights may not suit: %s", where, "; ".join(found)
@@ -53,4 +60,10 @@ def start_from(codec: Codec, config: RunConfig, model: str) -> None:
             where,
             steps,
             warmup.share,
+        )
+    if not steps and "quantizer" not in parts:
+        logger.warning(
+            "%s: the bottleneck of its own begins at random, under latents that are not; with a "
+            "training.bottleneck_warmup.share of a few steps it is set from them",
+            where,
         )

@@ -78,7 +78,7 @@ class Trainer:
         discriminators = Discriminators(config.discriminators, channels_last=settings.channels_last)
         # What is resumed has its weights from the checkpoint, and the first model may be gone by then.
         if config.init_from is not None and not (resume and find_checkpoints(self.run)):
-            start_from(codec, config, config.init_from)
+            start_from(codec, config, config.init_from, main_process=accelerator.is_main_process)
         if settings.accumulate > 1 and codec.quantizer.needs_whole_batch():
             raise CodecError(
                 f"training.accumulate={settings.accumulate}: model.quantizer.name={config.model.quantizer.name} as set "
@@ -182,9 +182,7 @@ class Trainer:
             self.reporter.add_losses(terms)
             self.reporter.add_output(output, bypass=bypass)
 
-        rates = learning_rates(step, settings, self.config.optimizer)
-        if bypass:  # nothing teaches the bottleneck yet, and weight decay must not shrink what it starts from
-            rates = {**rates, "quantizer": 0.0}
+        rates = self._rates(step)
         norms = {"grad_norm/generator": self._clip(self.trained)}
         if adversarial and self.taught:
             norms["grad_norm/discriminator"] = self._clip(self.taught)
@@ -199,6 +197,15 @@ class Trainer:
         self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
         self.reporter.means.add(norms)
         self.next_step = step + 1
+
+    def _rates(self, step: int) -> dict[str, float]:
+        """Learning rates of a step, by group."""
+        rates = learning_rates(step, self.config.training, self.config.optimizer)
+        if (
+            step < self.warmup_steps
+        ):  # nothing teaches the bottleneck yet, and decay must not shrink what it starts from
+            rates["quantizer"] = 0.0
+        return rates
 
     def _levels(self, targets: list[list[Tensor]]) -> Tensor:
         """Mean loudness of the step's real speech, (scales,): relative to its own, a faint part would count more."""
@@ -272,7 +279,8 @@ class Trainer:
                 self.elapsed_s = time.monotonic() - started
                 reporter.stepped(step)
                 if step % settings.log_every == 0:
-                    facts = {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
+                    facts = {f"lr/{group}": rate for group, rate in self._rates(step - 1).items()}
+                    facts |= {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
                     reporter.log_training(step, self.plain_codec.quantizer, facts)
                     stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
                     self.worst_streak = self.bad_streak.clone()  # of what comes after this look

@@ -28,7 +28,7 @@ import typer
 from pydantic import Field
 
 from codec.cli import run
-from codec.config import RunConfig, Settings, build, first_difference, load_run_config
+from codec.config import RunConfig, Settings, build, differences, load_run_config
 from codec.config.loading import read_yaml
 from codec.errors import CodecError
 from codec.evaluation import METRICS as _METRICS  # noqa: F401 - loaded before the runs fork
@@ -140,9 +140,7 @@ def check_unchanged(row: Row, seed: str, folder: Path, extra: list[str]) -> None
     wanted = load_run_config(row.config, overrides(row, seed, folder, extra))
     if not find_checkpoints(folder / "run"):  # nothing to lose
         return
-    found = first_difference(_anywhere(load_run_config(folder / "run" / CONFIG)), _anywhere(wanted))
-    if found:
-        key, was, now = found
+    for key, was, now in differences(_anywhere(load_run_config(folder / "run" / CONFIG)), _anywhere(wanted)):
         raise CodecError(
             f"{folder}: trained with {key}={was!r}, but row {row.name} now says {now!r}; remove that folder to train "
             "it again, or use another for the whole study"

@@ -131,10 +131,19 @@ def test_a_resumed_run_is_held_to_its_tokens(settings: Make, tmp_path: Path) -> 
     assert LanguageModel.from_pretrained(Path(config.output) / "last", "cpu").codec.fingerprint == "0123456789abcdef"
 
 
-def test_a_folder_of_tokens_counts_once(settings: Make, tmp_path: Path) -> None:
+def test_a_folder_of_tokens_that_counts_double_is_said(
+    settings: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = str(tmp_path / "train")
-    with pytest.raises(CodecError, match="given twice"):
-        LMTrainer(settings(data={"train": [folder, folder + "/"]}), Accelerator(cpu=True))
+    trainer = LMTrainer(settings(data={"train": [folder, folder + "/"]}), Accelerator(cpu=True))
+    assert f"{folder}: given twice" in caplog.text
+    assert len(trainer.blocks.corpus) == 2 * len(trainer.validation or ())
+
+
+def test_a_run_from_before_its_tokens_were_noted_goes_on(settings: Make) -> None:
+    config = settings(training={"steps": 4})
+    (train(config, stop_at=2).run / "data.json").unlink()
+    assert train(config, resume=True).next_step == 4
 
 
 def test_a_resumed_run_has_the_optimisers_settings_that_it_is_given(settings: Make) -> None:

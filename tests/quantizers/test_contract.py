@@ -268,3 +268,18 @@ def test_digits_are_one_number_and_back() -> None:
     digits = split_digits(index, sizes)
     assert torch.equal(join_digits(digits, sizes), index)
     assert digits[-1].tolist() == [2, 3, 1] and digits[8].tolist() == [1, 0, 0]
+
+
+@every_system
+@pytest.mark.parametrize("method", ["covariance", "kmeans"])
+def test_a_new_start_knows_nothing_of_the_training_before(system: str, method: str) -> None:
+    """Counters too: a model is saved with them, and its codebook may be set anew in the next run."""
+    fresh = make(system)
+    trained = copy.deepcopy(fresh).train()
+    for _ in range(5):
+        trained(latents(4, 8, 50))
+    start = latents(300, 8)
+    for quantizer in (fresh, trained):
+        quantizer.initialize(start, method, torch.Generator().manual_seed(0))
+    for ours, new in zip(trained.self_moving(), fresh.self_moving(), strict=True):
+        torch.testing.assert_close(ours, new)

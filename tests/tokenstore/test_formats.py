@@ -78,7 +78,7 @@ def test_several_folders_and_other_places_are_refused_in_words(make_dataset: Mak
     for place in (slice(0, 2), "some id"):
         with pytest.raises(TypeError, match=r"find\(id\) gives the recording of an id"):
             data[place]  # type: ignore[index]
-    assert data[np.int64(1)].id == data[1].id
+    assert data[np.int64(1)].id == data[torch.tensor(1)].id == data[1].id
 
 
 def test_another_model_is_refused(make_dataset: Make, tiny_codec: Codec) -> None:

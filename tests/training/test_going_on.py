@@ -45,6 +45,8 @@ def test_nothing_decays_in_a_bottleneck_that_is_not_used_yet(
     before = {name: weight.detach().clone() for name, weight in trainer.plain_codec.quantizer.named_parameters()}
     trainer.fit(stop_at=3)
     assert_same(before, dict(trainer.plain_codec.quantizer.named_parameters()))
+    logged = json.loads((trainer.run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    assert (logged["lr/quantizer"], logged["lr/network"] > 0) == (0, True)
 
 
 @pytest.mark.parametrize("name", ["adam", "muon"])
@@ -145,7 +147,12 @@ def test_parts_of_another_model_under_a_bottleneck_of_its_own(
     network = {name: value for name, value in before.items() if not name.startswith("quantizer.")}
     assert_same(network, {name: value for name, value in after.items() if not name.startswith("quantizer.")})
     assert after["quantizer.codebook"].shape == (64, 8)
+    make_trainer(make_config("cold", model=other, training={"bottleneck_warmup": {"share": 0.0}}, **parts))
+    assert "the bottleneck of its own begins at random" in caplog.text
     tuned.fit(stop_at=6)
+    decoder = {"init_from": str(trained.run / "last"), "init_parts": ["decoder"]}
+    with pytest.raises(CodecError, match=r"settings that differ there: model\.encoder\.latent_dim=8, here 12"):
+        make_trainer(make_config("wide", model={"encoder": {"latent_dim": 12}}, **decoder))
     with pytest.raises(CodecError, match=r"init_parts=\['encoder'\] of no model; set init_from too"):
         make_config("three", init_parts=["encoder"])
     for wrong in ([], ["encoder", "encoder"]):
