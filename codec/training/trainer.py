@@ -201,9 +201,8 @@ class Trainer:
     def _rates(self, step: int) -> dict[str, float]:
         """Learning rates of a step, by group."""
         rates = learning_rates(step, self.config.training, self.config.optimizer)
-        if (
-            step < self.warmup_steps
-        ):  # nothing teaches the bottleneck yet, and decay must not shrink what it starts from
+        if step < self.warmup_steps:
+            # Nothing teaches the bottleneck yet, and weight decay must not shrink what it starts from.
             rates["quantizer"] = 0.0
         return rates
 
