@@ -41,7 +41,7 @@ def main(
             audio = torch.cat([audio, audio_io.load(path, codec.sample_rate)])
     prepared = PreparedEncoder(codec.encoder)
     run_up = prepared.run_up
-    chosen = "one pass" if run_up is None else f"parts with a run-up of {run_up} frames"
+    chosen = "one pass" if run_up is None else f"a pass in parts with a run-up of {run_up} frames"
     print(f"{model}, {threads} threads: {chosen} is chosen")
     for length in lengths:
         signal = audio[:length].view(1, 1, -1)
