@@ -19,6 +19,7 @@ def compare(
     from codec.evaluation.compare import Evaluation, distinct_names, table_rows
     from codec.evaluation.compare import compare as differences
     from codec.evaluation.significance import LEVEL, how_tested
+    from codec.evaluation.table_notes import rates_note
 
     left, right = Evaluation.read(a), Evaluation.read(b)
     rows = table_rows(differences(left, right))
@@ -31,3 +32,5 @@ def compare(
     typer.echo(f"A: {name_a}\nB: {name_b}")
     Console().print(table)
     typer.echo(f"{how_tested()}; better: p < {LEVEL}, each metric by itself")
+    if note := rates_note(dict(zip((name_a, name_b), (left, right), strict=True))):
+        typer.echo(note)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from codec.evaluation.metric import Metric, MetricError, Value
 from codec.evaluation.protocol import Protocol
+from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.evaluation.registry import METRICS, MetricOptions, build_metrics
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome, evaluate, score_utterance

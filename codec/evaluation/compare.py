@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from codec.errors import CodecError
-from codec.evaluation.records import RECORDS_FILE, SETTINGS_FILE, Record, Store
+from codec.evaluation.records import RECORDS_FILE, SCORED_WITH, SETTINGS_FILE, Record, Store
 from codec.evaluation.significance import LEVEL, paired_interval, sign_flip_p
 from codec.files import read_json
 
@@ -34,7 +34,7 @@ class Evaluation:
         """Read what ``recipes/evaluate.py`` wrote.
 
         Raises:
-            CodecError: no finished evaluation, or a damaged one.
+            CodecError: no finished evaluation, or a damaged one; a summary that is not that of the scores.
         """
         folder = Path(folder)
         advice = "score with recipes/evaluate.py first"
@@ -42,6 +42,7 @@ class Evaluation:
         records = Store(folder).records()
         if not records or not {"system", "definitions"} <= summary.keys():
             raise CodecError(f"{folder}: no scores in {RECORDS_FILE}; score with recipes/evaluate.py first")
+        _check_summary(folder, settings, summary, records)
         return cls(summary["system"]["name"], settings, summary["definitions"], records, folder, summary)
 
 
@@ -77,7 +78,7 @@ def require_alike(a: Evaluation, b: Evaluation) -> None:
     """Refuse what no table or difference may hold together.
 
     Raises:
-        CodecError: scores of different test sets or protocols, or of a learned metric with other weights.
+        CodecError: scores of different test sets, recordings or protocols, or of a metric with other weights or texts.
     """
     name_a, name_b = distinct_names([a, b])
     for key, what in (("test_set", "test set"), ("protocol", "protocol")):
@@ -92,6 +93,37 @@ def require_alike(a: Evaluation, b: Evaluation) -> None:
             raise CodecError(
                 f"{value} of {name_a} and {name_b} comes from other weights each ({ours}, {theirs}); score both alike"
             )
+        texts = [evaluation.settings.get(SCORED_WITH, {}).get(value, {}).get("texts") for evaluation in (a, b)]
+        if texts[0] != texts[1]:
+            raise CodecError(f"{value} of {name_a} and {name_b} is against other texts each; score both alike")
+    other = [
+        id_
+        for id_ in sorted(a.records.keys() & b.records.keys())
+        if None not in (heard := {evaluation.records[id_].recording for evaluation in (a, b)}) and len(heard) > 1
+    ]
+    if other:
+        raise CodecError(
+            f"{name_a} and {name_b} were scored on other recordings of the same ids ({other[0]}"
+            f"{f' and {len(other) - 1} more' if len(other) > 1 else ''}); score both on the same ones"
+        )
+
+
+def _check_summary(
+    folder: Path, settings: Mapping[str, Any], summary: Mapping[str, Any], records: Mapping[str, Record]
+) -> None:
+    """Refuse a summary of other scores: of a run that was killed, or of a system that stood there before."""
+    parts = {"test_set", "protocol", "metrics", "definitions", "not_available", "rate", "per_speaker", "versions"}
+    complete = parts <= summary.keys() and summary["utterances"] == len(records)
+    # Folders without an identity in the summary were written by hand.
+    same = summary["system"].get("identity", settings.get("system")) == settings.get("system")
+    if not (complete and same) or any(
+        result["n_ok"] != sum(value in record.scores for record in records.values())
+        for value, result in summary["metrics"].items()
+    ):
+        raise CodecError(
+            f"{folder}: its summary is not that of its scores; run recipes/evaluate.py on it again, which scores only "
+            "what is missing"
+        )
 
 
 def compare(a: Evaluation, b: Evaluation) -> list[Difference]:

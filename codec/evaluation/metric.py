@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -85,6 +85,25 @@ class Metric(ABC):
     def score_with_text(self, reference: Tensor, degraded: Tensor, text: str | None) -> dict[str, float]:
         """As :meth:`score`, for metrics of words: ``text`` is what the manifest says is said."""
         return self.score(reference, degraded)
+
+
+def definitions(metrics: Sequence[Metric]) -> dict[str, dict[str, Any]]:
+    """Value -> how reports show it, and what it is computed on; of all values of ``metrics``, in their order."""
+    return {
+        name: {
+            "label": value.label,
+            "unit": value.unit,
+            "better": value.better,
+            "digits": value.digits,
+            **({"weight": value.weight} if value.weight else {}),
+            "sample_rate": metric.sample_rate,
+            "trim": metric.trim,
+            "needs_reference": metric.needs_reference,
+            **({"weights_sha256": metric.weights} if metric.weights else {}),
+        }
+        for metric in metrics
+        for name, value in metric.values.items()
+    }
 
 
 def require_sound(reference: Tensor, degraded: Tensor, sample_rate: int, shortest_s: float) -> None:

@@ -167,7 +167,7 @@ def _load(path: Path) -> PitchTrack | None:
     try:
         with np.load(path) as arrays:
             return PitchTrack(arrays["bins"], arrays["periodicity"])
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile):  # NumPy and zipfile
         return None
 
 

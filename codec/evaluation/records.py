@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -21,7 +21,11 @@ from codec.files import read_json, replacing, write_text
 SETTINGS_FILE = "settings.json"
 RECORDS_FILE = "utterances.jsonl"
 PARTS_FOLDER = "parts"
-SCORED_WITH = "scored_with"  # in the settings: value -> digests of the weights and texts that its scores rest on
+# What settings.json says beside the settings. It grows as metrics join, and is no reason to refuse a folder.
+SCORED_WITH = "scored_with"  # value -> digests of the weights and texts that its scores rest on
+DEFINITIONS = "definitions"  # value -> how it is shown, so that a later run without its metric still can
+VERSIONS = "versions"  # library -> all versions that scored something here
+NOTES = (SCORED_WITH, DEFINITIONS, VERSIONS)
 
 
 @dataclass
@@ -33,14 +37,16 @@ class Record:
     duration_s: float
     scores: dict[str, float] = field(default_factory=dict)  # value -> number
     failures: dict[str, str] = field(default_factory=dict)  # value -> reason
-    error: str | None = None  # why there is no reconstruction; then there are no scores
+    error: str | None = None  # why there is no reconstruction, or none for what a later run was to add
     tokens: list[int] | None = None
     file_bytes: int | None = None  # of the coded file
+    recording: str | None = None  # fingerprint of what was reconstructed
+    sound: bool = False  # the reconstruction is kept, as audio/ID.wav
 
     def merged(self, later: Record) -> Record:
-        """This record with what a later run adds. An error gives way to scores, never the other way round."""
+        """This record with what a later run adds. Its scores take the place of an error; an error drops no scores."""
         if later.error is not None and (self.scores or self.failures):
-            return self
+            return replace(self, error=later.error)
         return Record(
             id=self.id,
             speaker=later.speaker,
@@ -50,6 +56,8 @@ class Record:
             error=later.error,
             tokens=later.tokens if later.tokens is not None else self.tokens,
             file_bytes=later.file_bytes if later.file_bytes is not None else self.file_bytes,
+            recording=later.recording or self.recording,
+            sound=later.sound or self.sound,
         )
 
 
@@ -83,7 +91,8 @@ class Store:
         if overwrite:
             self._clear()
         known = self._read_settings()
-        noted = known.pop(SCORED_WITH, {}) if known is not None else {}
+        if known is not None:
+            known = {key: value for key, value in known.items() if key not in NOTES}
         if known is None:
             if self._records_path.exists():
                 raise CodecError(f"{self.folder}: has {RECORDS_FILE} but no {SETTINGS_FILE}; choose another folder")
@@ -97,10 +106,29 @@ class Store:
             raise CodecError(f"{self.folder}: holds other scores ({changed}); choose another folder or --overwrite")
         self.collect()
         if scored_with:
-            self._check_scored_with(noted, scored_with)
-            both = {**noted, **scored_with}
-            if both != noted:
-                write_text(self.folder / SETTINGS_FILE, json.dumps({**settings, SCORED_WITH: both}, indent=2) + "\n")
+            self._check_scored_with(self.notes(SCORED_WITH), scored_with)
+            self.note(SCORED_WITH, scored_with)
+
+    def notes(self, key: str) -> dict[str, Any]:
+        """What ``settings.json`` says beside the settings, by one of ``NOTES``; empty where it says nothing."""
+        notes: dict[str, Any] = (self._read_settings() or {}).get(key, {})
+        return notes
+
+    def note(self, key: str, facts: Mapping[str, Any]) -> None:
+        """Add to :meth:`notes`. For one process, and an open folder."""
+        settings = self._read_settings()
+        assert settings is not None, "open() comes first"
+        both = {**settings.get(key, {}), **facts}
+        if both != settings.get(key, {}):
+            write_text(self.folder / SETTINGS_FILE, json.dumps({**settings, key: both}, indent=2) + "\n")
+
+    def note_versions(self, versions: Mapping[str, str]) -> None:
+        """Add what scores now to what has scored: the versions of a library, in the order in which they came."""
+        noted = self.notes(VERSIONS)
+        both = {
+            library: list(dict.fromkeys([*noted.get(library, []), version])) for library, version in versions.items()
+        }
+        self.note(VERSIONS, both)
 
     def _check_scored_with(
         self, noted: Mapping[str, Mapping[str, str]], wanted: Mapping[str, Mapping[str, str]]
@@ -199,10 +227,10 @@ class Part:
 
 
 def is_complete(record: Record | None, values: Iterable[str]) -> bool:
-    """Whether every value is scored or has failed. What had an error is tried again: a file may have come back."""
-    return (
-        record is not None and record.error is None and all(v in record.scores or v in record.failures for v in values)
-    )
+    """Whether every value is scored or has failed. Where an error kept any from it, it is tried again."""
+    if record is None or (record.error is not None and not (record.scores or record.failures)):
+        return False
+    return all(value in record.scores or value in record.failures for value in values)
 
 
 def _short(digest: str | None) -> str:

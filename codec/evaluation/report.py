@@ -13,6 +13,7 @@ from codec.files import write_text
 
 ARROWS = {"higher": "↑", "lower": "↓"}
 ERRORS_SHOWN = 10
+SUMMARY_FILES = ("summary.json", "summary.csv", "summary.md")
 NONE = "-"
 
 CSV_COLUMNS = (
@@ -28,9 +29,9 @@ def write_report(folder: str | Path, summary: Mapping[str, Any]) -> None:
         CodecError: the folder cannot be written to.
     """
     folder = Path(folder)
-    write_text(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    write_text(folder / "summary.csv", as_csv(summary))
-    write_text(folder / "summary.md", as_markdown(summary))
+    as_json = json.dumps(summary, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    for name, text in zip(SUMMARY_FILES, (as_json, as_csv(summary), as_markdown(summary)), strict=True):
+        write_text(folder / name, text)
 
 
 def as_csv(summary: Mapping[str, Any]) -> str:

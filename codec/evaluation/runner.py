@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import heapq
 import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from torch import Tensor
 
 from codec import audio as audio_io
 from codec.errors import CodecError
-from codec.evaluation.metric import Metric
+from codec.evaluation.metric import Metric, definitions
 from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
 from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
-from codec.evaluation.records import Part, Record, Store, is_complete
+from codec.evaluation.recordings import check_file, check_unchanged, fingerprint
+from codec.evaluation.records import DEFINITIONS, VERSIONS, Part, Record, Store, is_complete
+from codec.evaluation.report import SUMMARY_FILES
 from codec.evaluation.speed import SPEED_FILE, Speed
 from codec.evaluation.systems import System
+from codec.evaluation.versions import versions
 from codec.manifest import Utterance
 
 AUDIO_FOLDER = "audio"
@@ -37,8 +43,9 @@ class Outcome:
     """What a run leaves, the same in every process and for any number of them."""
 
     records: dict[str, Record]  # by id, sorted
-    metrics: list[Metric]  # that could be computed
-    unavailable: dict[str, str]  # metric -> why not, and what to do
+    definitions: Mapping[str, Mapping[str, Any]]  # of every value that was asked for, now or earlier; see metric.py
+    unavailable: dict[str, str]  # metric -> why it could not be computed, and what to do
+    versions: Mapping[str, str]  # library -> version that scored, or several, with commas
     protocol: Protocol = Protocol.STRICT
     speed: Speed = field(default_factory=Speed)  # of what was reconstructed in this run
 
@@ -67,34 +74,45 @@ def evaluate(
         folder: for the records, and ``audio/ID.wav`` where asked for.
         protocol: the one that ``system`` and ``metrics`` were built for.
         state: Accelerate's; None: the current one.
-        save_audio: keep the reconstructions that are made now.
+        save_audio: keep the reconstructions; those of which only the scores are kept are made again.
         overwrite: drop the scores that ``folder`` holds.
         workers: processes of each process for the metrics that need no accelerator; 0: they are computed in turn.
         progress: called before the first and after every utterance of this process.
 
     Raises:
-        CodecError: ``folder`` holds other scores, scores by other weights or texts, cannot be written, or has lost
-            records to another run; what :func:`check_ids` raises, where sounds are kept. An utterance that cannot be
-            read or reconstructed is no error: it is recorded with its reason.
+        CodecError: ``folder`` holds other scores, scores of other recordings of the same ids, or by other weights or
+            texts, cannot be written, or has lost records to another run; what :func:`check_ids` raises, where sounds
+            are kept. An utterance that cannot be read or reconstructed is no error: it is recorded with its reason.
     """
     if save_audio:
         check_ids(utterances)
     state = state or PartialState()
     unavailable = {metric.name: reason for metric in metrics if (reason := metric.unavailable())}
+    all_values = {metric.name: tuple(metric.values) for metric in metrics}
     metrics = [metric for metric in metrics if metric.name not in unavailable]
     store = Store(folder)
     if state.is_main_process:
+        if overwrite:  # they may be of another system; before its scores, so that none of them outlives those
+            for name in (SPEED_FILE, *SUMMARY_FILES):
+                (store.folder / name).unlink(missing_ok=True)
         store.open(_settings(system, utterances, protocol), overwrite, scored_with=_scored_with(metrics, utterances))
-        if overwrite:  # it may be of another system
-            (store.folder / SPEED_FILE).unlink(missing_ok=True)
+        check_unchanged(store, utterances)
+        store.note(DEFINITIONS, definitions(metrics))
     state.wait_for_everyone()
 
     done = store.records()
     values = [value for metric in metrics for value in metric.values]
-    open_ones = [utterance for utterance in utterances if not is_complete(done.get(utterance.id), values)]
+    open_ones = [
+        utterance
+        for utterance in utterances
+        if not is_complete(found := done.get(utterance.id), values)
+        or (save_audio and found is not None and not found.sound)
+    ]
     mine = share(open_ones, state.process_index, state.num_processes)
     # All have read what is done before any makes a part.
     state.wait_for_everyone()
+    if state.is_main_process and open_ones:
+        store.note_versions(versions(system))
     audio_folder = store.folder / AUDIO_FOLDER if save_audio else None
     speed = Speed()
     finished = itertools.count()
@@ -117,14 +135,28 @@ def evaluate(
     if state.is_main_process:
         store.collect()
     state.wait_for_everyone()
-    wanted = {utterance.id for utterance in utterances}
-    records = {id_: record for id_, record in store.records().items() if id_ in wanted}
+    wanted = {utterance.id: utterance for utterance in utterances}
+    records = {
+        id_: dataclasses.replace(record, speaker=wanted[id_].speaker)  # as the manifest has it now
+        for id_, record in store.records().items()
+        if id_ in wanted
+    }
     if len(records) < len(wanted):
         raise CodecError(
             f"{store.folder}: {len(wanted) - len(records)} of {len(wanted)} utterances have no record, as happens "
             "where two runs write to one folder; let the other one end, and run again, which scores what is missing"
         )
-    return Outcome(records, metrics, unavailable, protocol, sum(gather_object([speed]), Speed()))
+    held = {value for record in records.values() for value in (*record.scores, *record.failures)}
+    shown = {value: facts for value, facts in store.notes(DEFINITIONS).items() if value in held or value in values}
+    noted = store.notes(VERSIONS)
+    return Outcome(
+        records,
+        shown,
+        {name: reason for name, reason in unavailable.items() if not held.issuperset(all_values[name])},
+        {library: ", ".join(found) for library, found in noted.items()} or versions(system),
+        protocol,
+        sum(gather_object([speed]), Speed()),
+    )
 
 
 def check_ids(utterances: Sequence[Utterance]) -> None:
@@ -190,8 +222,11 @@ class _Share:
     def run(self, work: Sequence[tuple[Utterance, list[Metric]]]) -> None:
         """Reconstruct and score; no more pairs wait for the pool than keep it busy."""
         waiting: deque[tuple[Record, Future[Scores], Scores, list[Metric]]] = deque()
+        # The first pays for what is made once (kernels, folded weights): no speed, unless it is all there is.
+        warm_up = Speed()
         for utterance, metrics in work:
-            record, pair = _reconstruct(self.system, utterance, self.audio_folder, self.protocol, self.speed)
+            speed = self.speed if warm_up.utterances or len(work) == 1 else warm_up
+            record, pair = _reconstruct(self.system, utterance, self.audio_folder, self.protocol, speed)
             if pair is None:
                 self._add(record)
                 continue
@@ -224,12 +259,17 @@ def _reconstruct(
     """A record without scores, and what is to be scored; without a pair the record says why."""
     record = Record(utterance.id, utterance.speaker, utterance.duration_s)
     try:
-        _check_file(utterance)
+        check_file(utterance)
+        record.recording = fingerprint(utterance)
         reference = audio_io.load(utterance.path, system.sample_rate)
         reconstruction = system.reconstruct(utterance, reference)
         _check_pair(reference, reconstruction.audio, system.sample_rate)
     except CodecError as error:
         record.error = str(error)
+        return record, None
+    except torch.OutOfMemoryError:
+        record.error = "more than the memory of the accelerator holds"
+        torch.cuda.empty_cache()
         return record, None
     if reconstruction.tokens is not None:
         record.tokens = reconstruction.tokens.tolist()
@@ -237,6 +277,7 @@ def _reconstruct(
     speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
+        record.sound = True
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio, protocol.peak)
     return record, Pair(reference, degraded, system.sample_rate, utterance.text)
 
@@ -244,17 +285,6 @@ def _reconstruct(
 def _add_scores(record: Record, scores: Scores) -> None:
     record.scores.update(scores.numbers)
     record.failures.update(scores.failures)
-
-
-def _check_file(utterance: Utterance) -> None:
-    """Refuse a recording that is another than the manifest's: its length is what shares, rates and speeds rest on."""
-    found = audio_io.info(utterance.path)
-    if (found.num_samples, found.sample_rate) == (utterance.num_samples, utterance.sample_rate):
-        return
-    said, has = f"{utterance.num_samples} samples", str(found.num_samples)
-    if found.sample_rate != utterance.sample_rate:
-        said, has = f"{said} at {utterance.sample_rate} Hz", f"{has} at {found.sample_rate} Hz"
-    raise CodecError(f"{utterance.path}: manifest says {said}, the file has {has}; prepare the manifest again")
 
 
 def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:

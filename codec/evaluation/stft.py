@@ -11,14 +11,14 @@ from torch import Tensor
 from codec.evaluation.metric import Metric, MetricError, Value, require_sound
 
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))  # n_fft, hop, window in samples at 24 kHz
-LOG_FLOOR = 1e-7
+POWER_FLOOR = 1e-7  # of a magnitude squared
 
 
 class MultiResolutionSTFT(Metric):
     """Spectral convergence plus mean absolute difference of natural log magnitudes, the mean of three resolutions.
 
-    Resolutions and sum are those of Parallel WaveGAN's training loss; 0 for equal signals. Spectral convergence is
-    relative to the reference, so a silent one has no score.
+    Resolutions, sum and floor are those of Parallel WaveGAN's training loss; 0 for equal signals. Spectral convergence
+    is relative to the reference, so a silent one has no score.
     """
 
     name: ClassVar[str] = "stft"
@@ -35,7 +35,7 @@ class MultiResolutionSTFT(Metric):
         for n_fft, hop, length in RESOLUTIONS:
             true, found = (_magnitude(audio, n_fft, hop, length) for audio in (reference, degraded))
             convergence = torch.linalg.norm(true - found) / torch.linalg.norm(true)
-            logs = (true.clamp(min=LOG_FLOOR).log() - found.clamp(min=LOG_FLOOR).log()).abs().mean()
+            logs = (true.log() - found.log()).abs().mean()
             total += float(convergence + logs)
         return {"stft_distance": total / len(RESOLUTIONS)}
 
@@ -43,4 +43,5 @@ class MultiResolutionSTFT(Metric):
 def _magnitude(audio: Tensor, n_fft: int, hop: int, length: int) -> Tensor:
     """(T,) -> (n_fft // 2 + 1, 1 + T // hop)."""
     window = torch.hann_window(length)
-    return torch.stft(audio, n_fft, hop, length, window, center=True, pad_mode="reflect", return_complex=True).abs()
+    spectrum = torch.stft(audio, n_fft, hop, length, window, center=True, pad_mode="reflect", return_complex=True)
+    return torch.view_as_real(spectrum).square().sum(-1).clamp(min=POWER_FLOOR).sqrt()

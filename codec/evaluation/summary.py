@@ -8,19 +8,13 @@ from __future__ import annotations
 
 import math
 import operator
-import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from importlib import metadata
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
 
-import codec
-from codec.evaluation.metric import Metric, Value
 from codec.evaluation.records import Record
 from codec.evaluation.runner import Outcome
 from codec.evaluation.systems import Rate, System
@@ -28,23 +22,12 @@ from codec.quantizers.usage import CodeUsage
 
 RESAMPLES = 1000
 SEED = 20241  # of the bootstrap
-LIBRARIES = (
-    "torch",
-    "accelerate",
-    "numpy",
-    "scipy",
-    "librosa",
-    "pesq",
-    "pystoi",
-    "utmos-pytorch",
-)
-OPTIONAL = ("torchcrepe", "speechmos", "onnxruntime", "transformers")  # without them their metrics say so
 
 
 def summarize(system: System, outcome: Outcome, test_set: str, left_out: Sequence[str] = ()) -> dict[str, Any]:
     """The content of ``summary.json``. ``left_out``: what of the manifest was not scored, a reason each."""
     records = [outcome.records[id_] for id_ in sorted(outcome.records)]
-    values = {name: value for metric in outcome.metrics for name, value in metric.values.items()}
+    weights = {value: shown.get("weight") for value, shown in outcome.definitions.items()}
     return {
         "system": {"name": system.name, "identity": system.identity, "sample_rate": system.sample_rate},
         "test_set": test_set,
@@ -54,13 +37,13 @@ def summarize(system: System, outcome: Outcome, test_set: str, left_out: Sequenc
         "duration_s": math.fsum(record.duration_s for record in records),
         "left_out": list(left_out),
         "errors": {record.id: record.error for record in records if record.error is not None},
-        "metrics": {name: summarize_value(name, records, value.weight) for name, value in values.items()},
-        "definitions": _definitions(outcome.metrics),
+        "metrics": {value: summarize_value(value, records, weight) for value, weight in weights.items()},
+        "definitions": outcome.definitions,
         "not_available": outcome.unavailable,
         "rate": summarize_rate(system.rate, records) if system.rate else None,
-        "per_speaker": _per_speaker(values, records),
+        "per_speaker": _per_speaker(weights, records),
         "bootstrap": {"resamples": RESAMPLES, "seed": SEED},
-        "versions": {**versions(), **getattr(system, "versions", {})},  # programs that a system runs are of it alone
+        "versions": outcome.versions,
     }
 
 
@@ -75,7 +58,9 @@ def summarize_value(value: str, records: Sequence[Record], weight: str | None = 
     scores = [record.scores[value] for record in scored]
     weights = [record.scores[weight] for record in scored] if weight else None
     reasons = Counter(
-        record.failures.get(value, "no reconstruction") for record in records if value not in record.scores
+        record.failures.get(value, "not scored yet" if record.error is None else "no reconstruction")
+        for record in records
+        if value not in record.scores
     )
     speakers = _speaker_means(value, records, weight)
     return {
@@ -135,19 +120,6 @@ def bootstrap_interval(scores: Sequence[float], weights: Sequence[float] | None 
     return [float(low), float(high)]
 
 
-def versions() -> dict[str, str]:
-    """Of everything that computes a number."""
-    found = {"codec": codec.__version__, "python": platform.python_version()}
-    for library in LIBRARIES:
-        found[library] = metadata.version(library)
-    for library in OPTIONAL:
-        with suppress(metadata.PackageNotFoundError):
-            found[library] = metadata.version(library)
-    found["soundfile"] = metadata.version("soundfile")
-    found["libsndfile"] = soundfile.__libsndfile_version__
-    return found
-
-
 def _mean(scores: Sequence[float], weights: Sequence[float] | None = None) -> float | None:
     if not scores:
         return None
@@ -168,28 +140,10 @@ def _speaker_means(value: str, records: Sequence[Record], weight: str | None) ->
     }
 
 
-def _per_speaker(values: Mapping[str, Value], records: Sequence[Record]) -> dict[str, dict[str, float]]:
+def _per_speaker(weights: Mapping[str, str | None], records: Sequence[Record]) -> dict[str, dict[str, float]]:
     counts = Counter(record.speaker for record in records)
     table: dict[str, dict[str, float]] = {name: {"utterances": counts[name]} for name in sorted(counts)}
-    for name, value in values.items():
-        for speaker, mean in _speaker_means(name, records, value.weight).items():
-            table[speaker][name] = mean
+    for value, weight in weights.items():
+        for speaker, mean in _speaker_means(value, records, weight).items():
+            table[speaker][value] = mean
     return table
-
-
-def _definitions(metrics: Sequence[Metric]) -> Mapping[str, Mapping[str, Any]]:
-    return {
-        name: {
-            "label": value.label,
-            "unit": value.unit,
-            "better": value.better,
-            "digits": value.digits,
-            **({"weight": value.weight} if value.weight else {}),
-            "sample_rate": metric.sample_rate,
-            "trim": metric.trim,
-            "needs_reference": metric.needs_reference,
-            **({"weights_sha256": metric.weights} if metric.weights else {}),
-        }
-        for metric in metrics
-        for name, value in metric.values.items()
-    }

@@ -126,9 +126,7 @@ class Runs:
             if note is not None:
                 unavailable[note[0]] = note[1]
                 continue
-            evaluation = Evaluation.read(folder)
-            _check_summary(evaluation)
-            evaluations.append(evaluation)
+            evaluations.append(Evaluation.read(folder))
         if not evaluations:
             reasons = "; ".join(unavailable.values()) or "no folder given"
             raise CodecError(f"nothing is scored ({reasons}); score a system with recipes/evaluate.py first")
@@ -212,21 +210,6 @@ def build_table(
         against=against,
         differences=differences,
     )
-
-
-def _check_summary(evaluation: Evaluation) -> None:
-    """Refuse a summary that is not of the records beside it: a run that was killed writes records alone."""
-    summary, records = evaluation.summary, evaluation.records.values()
-    expected = {"test_set", "protocol", "metrics", "definitions", "not_available", "rate", "per_speaker", "versions"}
-    complete = expected <= summary.keys() and summary["utterances"] == len(records)
-    if not complete or any(
-        result["n_ok"] != sum(value in record.scores for record in records)
-        for value, result in summary["metrics"].items()
-    ):
-        raise CodecError(
-            f"{evaluation.folder}: its summary is not that of its scores; run recipes/evaluate.py on it again, "
-            "which scores only what is missing"
-        )
 
 
 @cache

@@ -20,12 +20,8 @@ def comparison_notes(
         protocol: its scores' own.
     """
     notes = []
-    rates: dict[int, list[str]] = {}
-    for name, evaluation in evaluations.items():
-        rates.setdefault(evaluation.summary["system"]["sample_rate"], []).append(name)
-    if len(rates) > 1:
-        said = "; ".join(f"{rate} Hz: {', '.join(names)}" for rate, names in sorted(rates.items()))
-        notes.append(f"Systems were compared at different sample rates ({said}).")
+    if note := rates_note(evaluations):
+        notes.append(note)
     for value, label in labels.items():
         scored = {
             name: frozenset(id_ for id_, record in evaluation.records.items() if value in record.scores)
@@ -47,6 +43,17 @@ def comparison_notes(
             + "; they stand in no comparison."
         )
     return notes
+
+
+def rates_note(evaluations: Mapping[str, Evaluation]) -> str | None:
+    """Says that systems, by name, were scored at different rates; None where they were not."""
+    rates: dict[int, list[str]] = {}
+    for name, evaluation in evaluations.items():
+        rates.setdefault(evaluation.summary["system"]["sample_rate"], []).append(name)
+    if len(rates) < 2:
+        return None
+    said = "; ".join(f"{rate} Hz: {', '.join(names)}" for rate, names in sorted(rates.items()))
+    return f"Systems were compared at different sample rates ({said})."
 
 
 def versions_used(evaluations: Mapping[str, Evaluation]) -> dict[str, dict[str, list[str]]]:

@@ -65,7 +65,10 @@ class WordErrorRate(NetworkMetric):
             raise MetricError(f"shorter than {SHORTEST_S:g} s")
         features = self._extractor(audio.numpy(), sampling_rate=self.sample_rate, return_tensors="pt")
         scores = self._network(features.input_values.to(self._device)).logits[0]  # (F, symbols)
-        return self._tokenizer.decode(scores.argmax(-1).cpu(), skip_special_tokens=True)
+        # Merged here: decode() drops the blank before it merges what repeats, which makes one L of the two of "all".
+        path = torch.unique_consecutive(scores.argmax(-1).cpu())
+        path = path[path != self._network.config.pad_token_id]  # the blank (Graves et al. 2006)
+        return self._tokenizer.decode(path, skip_special_tokens=True, group_tokens=False)
 
     def score(self, reference: Tensor, degraded: Tensor) -> dict[str, float]:
         """See :meth:`Metric.score`."""
@@ -94,11 +97,12 @@ class WordErrorRate(NetworkMetric):
 def words(text: str) -> list[str]:
     """Words as they are compared: NFKC forms, small letters, no punctuation; what a hyphen joins is two.
 
-    An apostrophe stays within a word. Numbers and abbreviations are not written out: LibriTTS's normalised texts, which
-    its manifests have, are already.
+    An apostrophe stays within a word, as do marks above and below letters (vowels of Hindi and Arabic). Numbers and
+    abbreviations are not written out: LibriTTS's normalised texts, which its manifests have, are already.
     """
     plain = unicodedata.normalize("NFKC", text).casefold().replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
-    return re.findall(r"[^\W_]+(?:'[^\W_]+)*", plain)
+    kept = "".join(letter if unicodedata.category(letter)[0] in "LMN" or letter == "'" else " " for letter in plain)
+    return re.findall(r"[^\s']+(?:'[^\s']+)*", kept)
 
 
 def _rate(said: list[str], found: list[str]) -> float:

@@ -8,11 +8,13 @@ from pathlib import Path
 from doubles import NoisySystem, PeakMetric
 
 from codec.evaluation import Metric, Protocol
+from codec.evaluation.metric import definitions
 from codec.evaluation.records import Record, Store
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome
 from codec.evaluation.summary import summarize
 from codec.evaluation.systems import Rate
+from codec.evaluation.versions import versions
 
 SETTINGS = {"system": "noisy", "test_set": "40 utterances", "protocol": "strict"}
 
@@ -39,8 +41,9 @@ def result_folder(
     system.name, system.rate = name, rate  # type: ignore[misc, assignment]
     outcome = Outcome(
         {record.id: record for record in records},
-        list(metrics),
+        definitions(metrics),
         unavailable or {},
+        versions(system),
         Protocol(settings.get("protocol", "strict")),
     )
     write_report(folder, summarize(system, outcome, set_name))

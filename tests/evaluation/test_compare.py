@@ -14,6 +14,7 @@ from results import result_folder, scored
 from codec import CodecError
 from codec.cli import main
 from codec.evaluation.compare import Evaluation, compare
+from codec.evaluation.metric import definitions
 from codec.evaluation.records import Record
 from codec.evaluation.report import CSV_COLUMNS, as_csv, write_report
 from codec.evaluation.runner import Outcome
@@ -97,7 +98,7 @@ def test_csv_has_a_line_a_value(tmp_path: Path) -> None:
         rate = Rate(225.0)
 
     records = {"a": Record("a", "s", 1.0, {"peak": 2.0}, {"half_peak": "odd"}, file_bytes=30)}
-    summary = summarize(Coded(), Outcome(records, [PeakMetric()], {"utmos": "no weights"}), "one")
+    summary = summarize(Coded(), Outcome(records, definitions([PeakMetric()]), {"utmos": "no weights"}, {}), "one")
     rows = {row["value"]: row for row in csv.DictReader(as_csv(summary).splitlines())}
     assert tuple(rows["peak"]) == CSV_COLUMNS
     assert {row["system"] for row in rows.values()} == {'a, "b"'}

@@ -95,7 +95,8 @@ def test_one_and_two_processes_give_the_same_summary(tiny_model_dir: Path, with_
     assert summary["rate"]["bitrate_bps"] == 450
     assert 450 < summary["rate"]["file_bps"] < 2000  # a header for every second weighs
     speed = json.loads((two / "speed.json").read_text())
-    assert speed["utterances"] == 4 and speed["encode_rtf"] > 0 and speed["decode_rtf"] > 0
+    # Without the first of each process.
+    assert speed["utterances"] == 2 and speed["encode_rtf"] > 0 and speed["decode_rtf"] > 0
     assert speed["conditions"] == "cpu, processes: 2, one thread each, scoring workers: 0"
     assert summary["rate"]["tokens"] == sum(-(-n // 320) for n in (26_000, 22_123, 33_001, 30_017))
     assert sorted(path.name for path in (one / "audio").iterdir()) == ["u0.wav", "u1.wav", "u2.wav", "u4.wav"]

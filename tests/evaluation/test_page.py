@@ -71,7 +71,10 @@ def runs(clips: list[Tensor], utterances: list[Utterance], tmp_path_factory: pyt
     folders = []
     for number, name in enumerate(("plain", NASTY)):
         records = [
-            Record(u.id, u.speaker, u.duration_s, {"peak": 0.1 * n + number, "half_peak": 1.0 if number else 0.5 * n})
+            Record(
+                *(u.id, u.speaker, u.duration_s, {"peak": 0.1 * n + number, "half_peak": 1.0 if number else 0.5 * n}),
+                sound=True,
+            )
             for n, u in enumerate(utterances)
         ]
         if number:

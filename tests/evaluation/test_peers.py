@@ -18,6 +18,7 @@ from codec.evaluation.peers import Codec2, NarrowSpeex, Opus, Speex, ogg_pages
 from codec.evaluation.programs import ProgramSystem
 from codec.evaluation.records import Record
 from codec.evaluation.stoi import STOI
+from codec.evaluation.versions import versions
 from codec.manifest import Utterance
 
 PROGRAMS = ("opusenc", "opusdec", "c2enc", "c2dec", "speexenc", "speexdec")
@@ -123,7 +124,7 @@ def test_the_version_of_a_package_stands_in_the_summary(programs: Path, utteranc
     )
     query.chmod(0o755)
     record = Record("u0", "s", 1.0, file_bytes=400)
-    summary = summarize(system, Outcome({"u0": record}, [], {}), "one")
+    summary = summarize(system, Outcome({"u0": record}, {}, {}, versions(system)), "one")
     assert summary["versions"]["codec2"] == "1.0.5-1" and "torch" in summary["versions"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from doubles import RATE, noisy
@@ -9,12 +11,15 @@ from pesq import PesqError, pesq
 from pystoi import stoi
 from torch import Tensor
 
+from codec import audio
 from codec.config import LossConfig
 from codec.evaluation import Metric, MetricError
 from codec.evaluation.mel import LogMelDistance
-from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
+from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ, _stretches
 from codec.evaluation.stoi import ESTOI, STOI
 from codec.training.losses import MelLoss
+
+CORPUS = Path(__file__).parents[2] / "egs" / "mini" / "corpus"
 
 
 def pairs(clips: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
@@ -79,6 +84,27 @@ def test_pesq_is_kept_from_what_its_program_crashes_on(metric: Metric) -> None:
     noise = 0.1 * torch.randn(longest + 1, generator=torch.Generator().manual_seed(0))
     with pytest.raises(MetricError, match="longer than 60 s"):
         metric.score(noise, noise)
+
+
+@pytest.mark.parametrize("metric", [WideBandPESQ(), NarrowBandPESQ(), WideBandPESQ(error_codes=True)])
+def test_pesq_is_kept_from_more_stretches_than_its_program_holds(metric: Metric) -> None:
+    def words(seconds: float, word_s: float, pause_s: float) -> Tensor:
+        times = torch.arange(round(seconds * metric.sample_rate)) / metric.sample_rate
+        noise = torch.randn(len(times), generator=torch.Generator().manual_seed(0))
+        return noise * torch.where(times % (word_s + pause_s) < word_s, 0.1, 1e-4)
+
+    many = words(59, 0.45, 0.35)  # 74: in the program the end of the process, or a score of chance
+    with pytest.raises(MetricError, match=r"^more than 50 stretches of speech$"):
+        metric.score(many, many)
+    few = words(24, 0.45, 0.35)  # 30
+    assert metric.score(few, few)[next(iter(metric.values))] > 4
+
+
+def test_read_speech_has_few_stretches() -> None:
+    files = sorted(CORPUS.rglob("*.flac"))
+    speech = torch.cat([audio.load(file, 16_000) for file in files])
+    assert len(speech) >= 60 * 16_000
+    assert 10 < _stretches(speech[: 60 * 16_000], 16_000) < 45
 
 
 def test_pesq_error_codes_are_failures(clips: list[Tensor]) -> None:

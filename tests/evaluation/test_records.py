@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from codec import CodecError
-from codec.evaluation.records import Record, Store, is_complete
+from codec.evaluation.records import DEFINITIONS, VERSIONS, Record, Store, is_complete
 
 SETTINGS = {"system": "a", "protocol": "strict"}
 
@@ -68,7 +68,12 @@ def test_later_metrics_join_and_errors_give_way() -> None:
     assert first.merged(Record("a", "s", 1.0, {"pesq_wb": 2.0})).tokens == [3]
     lost = Record("a", "s", 1.0, error="no such file")
     assert lost.merged(first) == first
-    assert first.merged(lost) == first
+    gone = first.merged(lost)  # what a later run was to add is not there, and why is known
+    assert (gone.scores, gone.tokens, gone.error) == ({"stoi": 1.0}, [3], "no such file")
+    assert gone.merged(Record("a", "s", 1.0, {"pesq_wb": 2.0})).error is None
+    heard = Record("a", "s", 1.0, {"stoi": 1.0}, recording="0f", sound=True)
+    again = heard.merged(Record("a", "s", 1.0, {"pesq_wb": 2.0}, recording="0f"))
+    assert (again.recording, again.sound) == ("0f", True)
 
 
 def test_what_is_complete() -> None:
@@ -77,6 +82,8 @@ def test_what_is_complete() -> None:
     assert not is_complete(record, ["stoi", "mel_distance"])
     assert not is_complete(None, ["stoi"])
     assert not is_complete(Record("a", "s", 1.0, error="gone"), [])
+    lost = Record("a", "s", 1.0, {"stoi": 1.0}, error="gone")
+    assert is_complete(lost, ["stoi"]) and not is_complete(lost, ["stoi", "pesq_wb"])
 
 
 def test_scores_of_another_system_are_not_mixed(tmp_path: Path) -> None:
@@ -86,6 +93,17 @@ def test_scores_of_another_system_are_not_mixed(tmp_path: Path) -> None:
         Store(tmp_path).open(other)
     Store(tmp_path).open(other, overwrite=True)
     assert json.loads((tmp_path / "settings.json").read_text()) == other
+
+
+def test_versions_and_definitions_are_kept_beside_the_settings(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.note_versions({"torch": "2.10", "pesq": "1"})
+    store.note_versions({"torch": "2.11", "pesq": "1"})
+    store.note_versions({"torch": "2.11"})
+    store.note(DEFINITIONS, {"stoi": {"label": "STOI"}})
+    store = opened(tmp_path)  # they are no reason to refuse it
+    assert store.notes(VERSIONS) == {"torch": ["2.10", "2.11"], "pesq": ["1"]}
+    assert store.notes(DEFINITIONS) == {"stoi": {"label": "STOI"}}
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

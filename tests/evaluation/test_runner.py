@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -14,10 +15,12 @@ from torch import Tensor
 
 from codec import CodecError, audio
 from codec.evaluation import Reconstruction, Value, evaluate, score_utterance, summarize
+from codec.evaluation.compare import Evaluation, compare
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
 from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.evaluation.records import Record
+from codec.evaluation.report import write_report
 from codec.evaluation.runner import share
 from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.stoi import STOI
@@ -237,6 +240,126 @@ def test_the_speed_of_another_system_goes_with_its_scores(utterances: list[Utter
     assert not (tmp_path / "speed.json").exists()
 
 
+def test_nothing_of_another_system_outlives_overwrite(utterances: list[Utterance], tmp_path: Path) -> None:
+    made = evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
+    write_report(tmp_path, summarize(NoisySystem(), made, "two"))
+    assert all(record.sound for record in made.records.values())
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(GroundTruth(RATE), utterances[:2], [PeakMetric()], tmp_path, overwrite=True, progress=stop)
+    assert not list(tmp_path.glob("summary.*"))
+    with pytest.raises(CodecError, match=r"score with recipes/evaluate\.py first"):
+        Evaluation.read(tmp_path)
+    other = evaluate(GroundTruth(RATE), utterances[:2], [PeakMetric()], tmp_path)
+    assert not any(record.sound for record in other.records.values())  # though the other's lie there
+
+
+def test_a_summary_of_another_system_or_of_fewer_scores_is_refused(utterances: list[Utterance], tmp_path: Path) -> None:
+    for name, system, test_set in (("a", NoisySystem(), utterances[:2]), ("b", GroundTruth(RATE), utterances[:2])):
+        outcome = evaluate(system, test_set, [PeakMetric()], tmp_path / name)
+        write_report(tmp_path / name, summarize(system, outcome, "two"))
+        Evaluation.read(tmp_path / name)
+    shutil.copy(tmp_path / "a" / "summary.json", tmp_path / "b" / "summary.json")
+    with pytest.raises(CodecError, match=r"not that of its scores; run recipes/evaluate\.py on it again"):
+        Evaluation.read(tmp_path / "b")
+
+
+def test_sounds_can_be_asked_for_later(utterances: list[Utterance], tmp_path: Path) -> None:
+    first = evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path)
+    system = NoisySystem()
+    kept = evaluate(system, utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
+    assert sorted(system.asked) == ["u0", "u1"] and (tmp_path / "audio" / "u1.wav").is_file()
+    assert {id_: record.scores for id_, record in kept.records.items()} == {
+        id_: record.scores for id_, record in first.records.items()
+    }
+    evaluate(system, utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
+    assert len(system.asked) == 2
+
+
+def test_earlier_metrics_stay_in_the_summary(
+    utterances: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate(NoisySystem(), utterances, [LogMelDistance()], tmp_path)
+    monkeypatch.setattr("codec.evaluation.runner.versions", lambda system: {"torch": "99"})
+    both = evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path)
+    summary = summarize(NoisySystem(), both, "six")
+    assert list(summary["metrics"]) == ["mel_distance", "peak", "half_peak"]
+    assert summary["metrics"]["mel_distance"]["n_ok"] == len(utterances)
+    assert summary["versions"]["torch"].endswith(", 99") and summary["versions"]["pesq"]
+    gone = evaluate(NoisySystem(), utterances, [PeakMetric("no weights"), LearnedMetric("a")], tmp_path)
+    assert gone.unavailable == {} and "peak" in gone.definitions  # its scores are all there
+    # A metric that was stopped half way: what it lacks is not called a failure of the reconstruction.
+    done = iter(range(99))
+
+    def stop(_: int, total: int) -> None:
+        if next(done) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(NoisySystem(), utterances, [STOI(RATE)], tmp_path, progress=stop)
+    half = summarize(NoisySystem(), evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path), "six")
+    assert half["metrics"]["stoi"]["failures"] == {"not scored yet": len(utterances) - 3}
+
+
+def test_scores_of_other_recordings_are_not_mixed(utterances: list[Utterance], tmp_path: Path) -> None:
+    folder = tmp_path / "speech"
+    folder.mkdir()
+    test_set = [dataclasses.replace(u, path=folder / f"{u.id}.flac") for u in utterances[:3]]
+    for utterance, original in zip(test_set, utterances, strict=False):
+        audio.write(utterance.path, audio.load(original.path, RATE), RATE)
+    for name, found in (("wav", utterances[:3]), ("flac", test_set)):
+        outcome = evaluate(NoisySystem(), found, [LogMelDistance()], tmp_path / name)
+        write_report(tmp_path / name, summarize(NoisySystem(), outcome, "three"))
+    wav, flac = (Evaluation.read(tmp_path / name) for name in ("wav", "flac"))
+    assert {difference.difference for difference in compare(wav, flac)} == {0.0}  # another format is no difference
+    other = audio.load(test_set[1].path, RATE)
+    other[len(other) // 2 :] *= 0.5  # the same name and length
+    audio.write(test_set[1].path, other, RATE)
+    with pytest.raises(CodecError, match=r"scores of other recordings of the same ids \(u1\); choose another folder"):
+        evaluate(NoisySystem(), test_set, [LogMelDistance()], tmp_path / "flac")
+    outcome = evaluate(NoisySystem(), test_set, [LogMelDistance()], tmp_path / "flac", overwrite=True)
+    write_report(tmp_path / "flac", summarize(NoisySystem(), outcome, "three"))
+    with pytest.raises(CodecError, match=r"scored on other recordings of the same ids \(u1\)"):
+        compare(wav, Evaluation.read(tmp_path / "flac"))
+    test_set[1].path.unlink()  # what is scored is scored
+    evaluate(NoisySystem(), test_set, [LogMelDistance()], tmp_path / "flac")
+
+
+def test_speakers_are_those_of_the_manifest(utterances: list[Utterance], tmp_path: Path) -> None:
+    evaluate(NoisySystem(), utterances, [LogMelDistance()], tmp_path)
+    renamed = [dataclasses.replace(utterance, speaker="one") for utterance in utterances]
+    outcome = evaluate(NoisySystem(), renamed, [LogMelDistance()], tmp_path)
+    assert list(summarize(NoisySystem(), outcome, "six")["per_speaker"]) == ["one"]
+
+
+def test_what_is_too_long_for_the_accelerator_does_not_end_the_run(utterances: list[Utterance], tmp_path: Path) -> None:
+    class Small(NoisySystem):
+        def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+            if len(reference) > 30_000:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().reconstruct(utterance, reference)
+
+    outcome = evaluate(Small(), utterances, [LogMelDistance()], tmp_path)
+    errors = {id_ for id_, record in outcome.records.items() if record.error}
+    assert errors == {u.id for u in utterances if u.num_samples > 30_000} != set()
+    assert sum(bool(record.scores) for record in outcome.records.values()) == len(utterances) - len(errors)
+
+
+def test_the_first_of_several_is_a_warm_up(utterances: list[Utterance], tmp_path: Path) -> None:
+    class Slow(NoisySystem):
+        def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
+            first = not self.asked
+            made = super().reconstruct(utterance, reference)
+            return dataclasses.replace(made, encode_s=9.0 if first else 0.5, decode_s=0.25)
+
+    several = evaluate(Slow(), utterances, [LogMelDistance()], tmp_path / "all").speed
+    assert (several.utterances, several.encode_s) == (len(utterances) - 1, 0.5 * (len(utterances) - 1))
+    assert evaluate(Slow(), utterances[:1], [LogMelDistance()], tmp_path / "one").speed.encode_s == 9.0
+
+
 def test_a_network_that_scored_nothing_binds_nobody(utterances: list[Utterance], tmp_path: Path) -> None:
     def stop(done: int, total: int) -> None:
         raise KeyboardInterrupt
@@ -256,7 +379,7 @@ def test_an_unavailable_metric_is_named_and_the_others_go_on(utterances: list[Ut
     absent = PeakMetric("no weights: run codec fetch peak")
     outcome = evaluate(NoisySystem(), utterances[:2], [absent, LogMelDistance()], tmp_path)
     assert outcome.unavailable == {"peak": "no weights: run codec fetch peak"}
-    assert [metric.name for metric in outcome.metrics] == ["mel"]
+    assert list(outcome.definitions) == ["mel_distance"]
     assert outcome.records["u0"].scores.keys() == {"mel_distance"}
 
 
@@ -264,7 +387,8 @@ def test_saved_audio_scores_like_the_system_that_made_it(utterances: list[Uttera
     made = evaluate(NoisySystem(), utterances[:2], [LogMelDistance()], tmp_path / "made", save_audio=True)
     files = ReconstructedFiles(tmp_path / "made" / "audio", RATE)
     read = evaluate(files, utterances[:2], [LogMelDistance()], tmp_path / "read")
-    assert read.records == made.records
+    silent = {id_: dataclasses.replace(record, sound=False) for id_, record in made.records.items()}
+    assert read.records == silent != made.records
     assert made.records["u0"].scores["mel_distance"] > 0.1
 
 

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from doubles import NoisySystem, PeakMetric
 
+from codec.evaluation.metric import definitions
 from codec.evaluation.records import Record
 from codec.evaluation.report import as_markdown, write_report
 from codec.evaluation.runner import Outcome
 from codec.evaluation.summary import bootstrap_interval, summarize, summarize_rate, summarize_value
 from codec.evaluation.systems import Rate
+from codec.evaluation.versions import versions
 
 RECORDS = [
     Record("a", "x", 1.0, {"peak": 1.0, "half_peak": 0.5}),
@@ -62,7 +64,9 @@ def test_rate_counts_tokens_over_the_whole_set() -> None:
 
 
 def outcome(records: list[Record]) -> Outcome:
-    return Outcome({record.id: record for record in records}, [PeakMetric()], {"utmos": "not here: fetch it"})
+    unavailable = {"utmos": "not here: fetch it"}
+    found = {record.id: record for record in records}
+    return Outcome(found, definitions([PeakMetric()]), unavailable, versions(NoisySystem()))
 
 
 def test_the_order_of_records_changes_no_digit() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from results import SETTINGS
 
 from codec.evaluation.compare import Evaluation
+from codec.evaluation.metric import definitions
 from codec.evaluation.page.document import page
 from codec.evaluation.page.examples import collect_examples
 from codec.evaluation.records import Record
@@ -51,7 +52,7 @@ def evaluation(name: str, scores: list[float | str | None]) -> Evaluation:
             records[id_] = Record(id_, speaker, 1.0, {"peak": score, "half_peak": score / 2})
     system = NoisySystem()
     system.name = name  # type: ignore[misc]
-    summary = summarize(system, Outcome(records, [PeakMetric()], {}), "set")
+    summary = summarize(system, Outcome(records, definitions([PeakMetric()]), {}, {"torch": "2"}), "set")
     return Evaluation(name, SETTINGS, summary["definitions"], records, Path("nowhere"), summary)
 
 

@@ -104,12 +104,17 @@ def collect_examples(table: SystemTable, runs: Runs, utterances: Sequence[Uttera
     """
     extremes = find_extremes(table, runs)
     originals = {utterance.id: utterance for utterance in utterances}
-    silent = [name for name, run in runs.evaluations.items() if not (run.folder / AUDIO_FOLDER).is_dir()]
+    silent = [
+        name
+        for name, run in runs.evaluations.items()
+        if not ((run.folder / AUDIO_FOLDER).is_dir() and any(record.sound for record in run.records.values()))
+    ]
     heard: dict[str, Example] = {}
     used, left_out, full = 0.0, 0, False
     for extreme in extremes:
         path = runs.evaluations[extreme.system].folder / AUDIO_FOLDER / f"{extreme.id}.wav"
-        if not path.is_file():
+        # What lies there without the record's word may be another system's, from before an --overwrite.
+        if not (runs.evaluations[extreme.system].records[extreme.id].sound and path.is_file()):
             continue
         example = heard.get(extreme.id)
         if example is None:
