@@ -6,6 +6,7 @@
     python benchmarks/search.py --kind isotropic                  # latents that are near no code
     python benchmarks/search.py --equality 1000000 --device cuda  # tokens against plain float32, on so many latents
     python benchmarks/search.py --latents 4500 --device cuda --tune   # other tiles of the fused search beside ours
+    python benchmarks/search.py --latents 4500 --device cuda --profile ours.txt   # and where our time goes
 
 On a GPU ``ours`` is the fused search, if Triton is there, and the screened one stands beside it as ``screened``.
 
@@ -20,6 +21,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +31,7 @@ from naive import bottleneck
 from torch import Tensor
 
 from codec.benchmarking.machine import matrix_rate, with_threads
+from codec.benchmarking.profiling import profiled
 from codec.benchmarking.timing import Work, measure
 from codec.cli import run
 from codec.config import SimVQConfig
@@ -68,6 +71,7 @@ def main(
     equality: Annotated[int, typer.Option(min=0, help="Compare tokens on so many latents instead of timing.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses.")] = 0,
     tune: Annotated[bool, typer.Option(help="Also with other tiles of the fused search (GPU).")] = False,
+    profile: Annotated[Path | None, typer.Option(help="Text file: where one of our searches spends its time.")] = None,
     runs: Annotated[int, typer.Option(min=1)] = 7,
     device: Annotated[str, typer.Option()] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
@@ -81,7 +85,7 @@ def main(
         quantizer = make_quantizer(codebook, width, directions).to(target).train(training)
         if equality:
             return compare(quantizer, equality, kind, target)
-        return time_them(quantizer, latents, kind, target, runs, tune)
+        return time_them(quantizer, latents, kind, target, runs, tune, profile)
 
     result = with_threads(count, work)
     facts = {"device": str(target), "threads": count, "K": codebook, "D": width, "training": training}
@@ -116,7 +120,7 @@ def draw_latents(quantizer: SimVQ, count: int, kind: Kind, device: torch.device)
 
 
 def time_them(
-    quantizer: SimVQ, count: int, kind: Kind, device: torch.device, runs: int, tune: bool
+    quantizer: SimVQ, count: int, kind: Kind, device: torch.device, runs: int, tune: bool, profile: Path | None
 ) -> dict[str, object]:
     """Medians, ratios, memory and floors."""
     latent = draw_latents(quantizer, count, kind, device)
@@ -124,6 +128,10 @@ def time_them(
     if tune and device.type == "cuda" and not quantizer.training:
         contestants |= {" ".join(map(str, tiles)): _with_tiles(tiles, contestants["ours"]) for tiles in TUNED}
     contestants["ours"]()  # what is kept from call to call is there before
+    for name in [name for name in contestants if name != "ours"]:
+        if reason := _fails(contestants[name]):
+            print(f"{name} is left out: {reason}")
+            del contestants[name]
     timings = measure(contestants, device, runs=runs)
     operations = 2 * count * quantizer.codebook_size * quantizer.dim
     ours = timings["ours"]
@@ -140,13 +148,15 @@ def time_them(
             f"{name:8} {timing.median_s:8.4f} s ({timing.low_s:.4f} to {timing.high_s:.4f})  peak {timing.peak_mb} MB"
             f"  {timing.median_s / ours.median_s:6.2f} times ours"
         )
+    if profile:
+        write_text(profile, profiled(contestants["ours"], device))
     print("floor of z.c: " + ", ".join(f"{value:.4f} s in {name}" for name, value in floors.items()))
     return {
         "N": count,
         "fused": fused.unavailable(device) is None,
         "matrix_mb": 4 * count * quantizer.codebook_size / 1e6,
         "contestants": {name: vars(timing) for name, timing in timings.items()},
-        "twin_over_ours": timings["twin"].median_s / ours.median_s,
+        "twin_over_ours": timings["twin"].median_s / ours.median_s if "twin" in timings else None,
         "ours_over_floor": {name: ours.median_s / value for name, value in floors.items()},
         "floor_s": floors,
     }
@@ -167,6 +177,21 @@ def searches(quantizer: SimVQ, latent: Tensor) -> dict[str, Work]:
         search = screened(quantizer)
         contestants["screened"] = lambda: search(latent)
     return contestants
+
+
+def _fails(work: Work) -> str:
+    """Why a contestant cannot be timed here (memory, tiles that do not compile); empty where it can."""
+    failures: tuple[type[Exception], ...] = (RuntimeError,)
+    if find_spec("triton") is not None:
+        from triton.compiler import CompilationError
+        from triton.runtime.errors import TritonError
+
+        failures += (CompilationError, TritonError)
+    try:
+        work()
+    except failures as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
 
 
 def _with_tiles(tiles: Tiles, work: Work) -> Work:

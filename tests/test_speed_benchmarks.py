@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -212,6 +215,55 @@ def test_the_gpu_script_reads_its_whole_plan_first(arguments: list[str], says: s
     assert ended.returncode == 2 and ended.stderr == f"error: {says}\n" and ended.stdout == ""
 
 
+def test_the_gpu_script_measures_nothing_without_a_gpu_and_in_a_call_that_is_too_long(tmp_path: Path) -> None:
+    def run(*plan: str, **more: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", **more}
+        command = ["bash", str(tmp_path / "benchmarks/gpu.sh"), *plan]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/gpu.sh").write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    long = run("throughput", "420", "tests", "121", OUT=str(tmp_path))
+    assert long.returncode == 2 and long.stderr.startswith("error: 541 s; a call with OUT has 540")
+    blind = run("tests", "120")
+    assert blind.returncode == 3 and "no GPU is seen" in blind.stderr and "error: not ready" in blind.stderr
+
+
+def test_the_gpu_script_brings_back_what_a_killed_call_had(tmp_path: Path) -> None:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "benchmarks/gpu.sh").write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
+    fake = tmp_path / "python"
+    fake.write_text("""#!/usr/bin/env bash
+[[ $1 == -c ]] && exit
+[[ $1 == -m ]] && sleep 120
+while (($#)); do
+  if [[ $1 == -o ]]; then echo "{}" >"$2"; fi
+  shift
+done
+""")
+    fake.chmod(0o755)
+    out = tmp_path / "out"
+    out.mkdir()
+    call = subprocess.Popen(
+        ["bash", "benchmarks/gpu.sh", "inference", "60", "tests", "100"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHON": str(fake), "OUT": str(out)},
+        start_new_session=True,
+    )
+    try:
+        for _ in range(600):
+            if list(out.iterdir()):
+                break
+            time.sleep(0.1)
+    finally:
+        os.killpg(call.pid, signal.SIGKILL)
+        call.wait()
+    (piece,) = out.iterdir()
+    with tarfile.open(piece) as results:
+        names = {Path(name).name for name in results.getnames()}
+    assert {"speed_bfloat16.json", "speed_float32.json", "speed_compiled.json"} <= names
+
+
 def test_the_gpu_script_trains_in_the_layout_that_was_faster_and_keeps_to_it(tmp_path: Path) -> None:
     """All calls are one run, so that what the first has chosen holds for those to come."""
     (tmp_path / "benchmarks").mkdir()
@@ -219,6 +271,7 @@ def test_the_gpu_script_trains_in_the_layout_that_was_faster_and_keeps_to_it(tmp
     (tmp_path / "benchmarks/gpu.sh").write_bytes((ROOT / "benchmarks" / "gpu.sh").read_bytes())
     fake = tmp_path / "python"
     fake.write_text(f"""#!/usr/bin/env bash
+[[ $1 == -c && $2 == *is_available* ]] && exit
 [[ $1 == -c ]] && exec {sys.executable} "$@"
 [[ $1 == recipes/train.py ]] && echo "$@"
 while (($#)); do

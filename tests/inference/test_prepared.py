@@ -12,9 +12,11 @@ from codec import Codec, CodecError, preset
 from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
 from codec.inference import encoder as encoder_module
+from codec.inference.decoder import _convnext
 from codec.inference.lstm import GAIN, LANES, RUN_UPS, lstm_in_lanes, run_up_of
 from codec.inference.weights import WeightsSeen
 from codec.modules.seanet import EncoderState
+from codec.modules.vocos import ConvNeXtBlock
 
 HOP = 320
 
@@ -118,6 +120,19 @@ def test_decoder(tiny_codec: Codec, frames: int, rows: int) -> None:
     assert relative(PreparedDecoder(backbone, head, torch.float32)(quantized), plain) < 1e-4
     half = relative(PreparedDecoder(backbone, head, torch.bfloat16)(quantized), plain)
     assert 1e-5 < half < 0.1  # in half precision, but not far off
+
+
+@pytest.mark.parametrize(("frames", "bias"), [(1, True), (3, True), (90, True), (90, False)])
+def test_shifted_copies_are_the_depthwise_convolution(frames: int, bias: bool) -> None:
+    """The form that runs on GPUs."""
+    torch.manual_seed(0)
+    block = ConvNeXtBlock(24, 48, 1.0)
+    block.depthwise = nn.Conv1d(24, 24, 7, padding=3, groups=24, bias=bias)
+    depthwise = _convnext(block, torch.float32).depthwise
+    x = torch.randn(2, frames, 24)
+    expected = block.depthwise(x.transpose(1, 2)).transpose(1, 2)
+    for form in (depthwise, depthwise.shifted):
+        torch.testing.assert_close(form(x), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_go_through_the_modules(tiny_codec: Codec, speech: Tensor) -> None:

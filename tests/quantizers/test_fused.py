@@ -46,6 +46,21 @@ def test_without_triton_the_search_stays_plain_and_says_so_once(
     fused.unavailable.cache_clear()
 
 
+@pytest.mark.parametrize("processors", [1, 78, 132])
+def test_programs_fill_whole_rounds(processors: int) -> None:
+    for blocks in (1, 6, 36, 132, 300):
+        for code_tiles in (1, 16, 17, 1024):
+            each = fused._tiles_each(blocks, code_tiles, processors)
+            split = -(-code_tiles // each)  # programs for one block of queries
+            lasts = -(-blocks * split // processors) * each
+            for other in range(1, max(1, min(code_tiles, 4 * processors // blocks)) + 1):
+                longer = -(-code_tiles // other)
+                assert lasts <= -(-blocks * -(-code_tiles // longer) // processors) * longer
+            assert split <= max(1, 4 * processors // blocks)
+    if processors == 132:  # an H200 with 4,500 latents and 262,144 codes: 396 programs in three rounds
+        assert fused._tiles_each(36, 1024, 132) == 94
+
+
 def test_a_processor_is_none_of_its_devices() -> None:
     fused.unavailable.cache_clear()
     assert fused.unavailable(torch.device("cpu"))

@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -130,7 +131,9 @@ def nearest_fused(
     if len(queries) == 0:
         return torch.zeros(0, dtype=torch.int64, device=queries.device)
     assert len(codes) < 2**31
-    with torch.autocast(queries.device.type, enabled=False):
+    # Triton launches on the current device, whichever its arguments are on.
+    there = torch.cuda.device(queries.device) if queries.is_cuda else nullcontext()
+    with there, torch.autocast(queries.device.type, enabled=False):
         centered = queries.double() - codes.center  # (N, D)
         finite = centered.isfinite().all(dim=1)
         centered = torch.where(finite.unsqueeze(1), centered, 0.0)
@@ -158,15 +161,13 @@ class _Queries:
     least: Tensor  # (n,) at least the true score of the nearest code
 
 
-def _prepare(centered: Tensor, screen: Screen) -> _Queries:
+def _prepare(centered: Tensor, within: Tensor, rows: Tensor, screen: Screen) -> _Queries:
     square = centered.square().sum(dim=1)
-    within = centered if screen.basis is None else centered @ screen.basis  # (n, d)
-    low = within.to(screen.dtype)
     tail = torch.zeros_like(square)
     if screen.basis is not None:
         tail = torch.linalg.vector_norm(centered - within @ screen.basis.t(), dim=1)
-    rounded = torch.linalg.vector_norm(within - low.double(), dim=1)
-    return _Queries(-low, square, rounded, tail, least=torch.full_like(square, torch.inf))
+    rounded = torch.linalg.vector_norm(within + rows.double(), dim=1)
+    return _Queries(rows, square, rounded, tail, least=torch.full_like(square, torch.inf))
 
 
 def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tensor, Tensor]:
@@ -174,13 +175,20 @@ def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tens
     from codec.quantizers.search import kernels
 
     n, D = centered.shape
-    slab = _prepare(centered, screen)
+    within = centered if screen.basis is None else centered @ screen.basis  # (n, d)
+    rows = -within.to(screen.dtype)
+    # The longest first: while the device multiplies, the host queues the small rest.
+    minima = _group_minima(rows, screen.chunks[0], screen) if screen.chunks else None
+    slab = _prepare(centered, within, rows, screen)
     found = torch.empty(n, SLOTS, dtype=torch.int32, device=centered.device)
     count = torch.zeros(n, dtype=torch.int32, device=centered.device)
     crowded = torch.zeros(n, dtype=torch.bool, device=centered.device)
     offset = 0
     for chunk in screen.chunks:
-        crowded |= _list(slab, chunk, screen, offset, found, count)
+        if minima is None:
+            minima = _group_minima(rows, chunk, screen)
+        crowded |= _list(slab, chunk, screen, minima, offset, found, count)
+        minima = None
         offset += len(chunk.rows)  # only the last is padded
     crowded |= (count > SLOTS) | ~slab.least.isfinite()
     tokens = torch.empty(n, dtype=torch.int64, device=centered.device)
@@ -205,25 +213,32 @@ def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tens
     return tokens, crowded
 
 
-def _list(slab: _Queries, chunk: ScreenChunk, screen: Screen, offset: int, found: Tensor, count: Tensor) -> Tensor:
-    """Adds the codes of a chunk that may be nearest to ``found`` and ``count``; (n,) whether numbers are too large."""
+class _Minima(NamedTuple):
+    """Of one chunk."""
+
+    half: Tensor  # (k,) |a|^2 / 2
+    scores: Tensor  # (n, k / GROUP) the least of each group
+
+
+def _group_minima(queries: Tensor, chunk: ScreenChunk, screen: Screen) -> _Minima:
+    """Scores of (n, d) queries, as their negatives in the screen's precision."""
     from codec.quantizers.search import kernels
 
     rows, dims = chunk.rows, screen.dims
-    n, groups = len(slab.rows), len(rows) // GROUP
+    n = len(queries)
     half = rows[:, dims : dims + PARTS].float().sum(dim=1)  # (k,)
-    minima = torch.empty(n, groups, device=rows.device)
+    minima = torch.empty(n, len(rows) // GROUP, device=rows.device)
     tiles = _tiles(n, rows.device)
     blocks, code_tiles = -(-n // tiles.queries), -(-len(rows) // tiles.codes)
-    tiles_each = -(-code_tiles // max(1, 4 * _processors(rows.device) // blocks))
+    tiles_each = _tiles_each(blocks, code_tiles, _processors(rows.device))
     kernels.group_minima[(blocks * -(-code_tiles // tiles_each),)](
-        slab.rows,
+        queries,
         rows,
         half,
         minima,
         n,
         len(rows),
-        slab.rows.stride(0),
+        queries.stride(0),
         rows.stride(0),
         tiles_each,
         D=dims,
@@ -235,24 +250,34 @@ def _list(slab: _Queries, chunk: ScreenChunk, screen: Screen, offset: int, found
         num_warps=tiles.warps,
         num_stages=tiles.stages,
     )
+    return _Minima(half, minima)
+
+
+def _list(
+    slab: _Queries, chunk: ScreenChunk, screen: Screen, minima: _Minima, offset: int, found: Tensor, count: Tensor
+) -> Tensor:
+    """Adds the codes of a chunk that may be nearest to ``found`` and ``count``; (n,) whether numbers are too large."""
+    from codec.quantizers.search import kernels
+
+    rows, dims, n = chunk.rows, screen.dims, len(slab.rows)
     size = slab.square.sqrt()
     both = (size + slab.rounded) * chunk.reach + chunk.reach.square() + chunk.tail.square()
     adding = screen.width * 4 * HALF_ULP[torch.float32] * both
     other = slab.rounded * chunk.reach + slab.tail * chunk.tail + adding + TIE * (slab.square + both) + TINY
     bounds = Bounds(chunk.error, other, slab.square)
-    slab.least = torch.minimum(slab.least, bounds.upper(minima.amin(dim=1).double()))
+    slab.least = torch.minimum(slab.least, bounds.upper(minima.scores.amin(dim=1).double()))
     limit = bounds.limit(slab.least)
     limit = limit + 2.0**-20 * limit.abs()  # float32 then cannot round it below itself
     kernels.list_candidates[(n,)](
         slab.rows,
         rows,
-        half,
-        minima,
+        minima.half,
+        minima.scores,
         limit.to(torch.float32),
         found,
         count,
         offset,
-        groups,
+        minima.scores.shape[1],
         slab.rows.stride(0),
         rows.stride(0),
         D=dims,
@@ -270,6 +295,21 @@ def _tiles(queries: int, device: torch.device) -> Tiles:
         return FEW
     shared = _shared_bytes(device)
     return next((tiles for tiles in TILES if tiles.shared_bytes <= shared), FEW)
+
+
+@cache
+def _tiles_each(blocks: int, code_tiles: int, processors: int) -> int:
+    """Tiles of codes for one program, where each of ``blocks`` of queries needs all ``code_tiles``.
+
+    A few programs a processor, in whole rounds: a round that is half empty lasts as long as a full one.
+    """
+    most = max(1, min(code_tiles, 4 * processors // blocks))  # programs for one block of queries
+
+    def lasts(each: int) -> tuple[int, int]:  # tiles one after another on a processor; of equals the fewest programs
+        programs = blocks * -(-code_tiles // each)
+        return -(-programs // processors) * each, -each
+
+    return min({-(-code_tiles // programs) for programs in range(1, most + 1)}, key=lasts)
 
 
 @cache

@@ -10,7 +10,8 @@ import triton
 import triton.language as tl
 
 
-@triton.jit
+# Lengths of recordings: a kernel for every kind of them (1, a multiple of 16, any other) would be compiled again.
+@triton.jit(do_not_specialize=["N", "tiles_each"])
 def group_minima(
     queries,  # (N, at least D): -z
     codes,  # (K, at least D): a
@@ -69,7 +70,7 @@ def group_minima(
             acc = tl.zeros((BLOCK_N, BLOCK_K), dtype=tl.float32)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["offset", "groups"])
 def list_candidates(
     queries,  # (N, at least D): -z
     codes,  # (K, at least D): a
