@@ -11,6 +11,7 @@ import torch
 
 from codec.errors import CodecError
 from codec.evaluation.dnsmos import DNSMOS
+from codec.evaluation.level import LevelDifference
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.metric import Metric
 from codec.evaluation.pesq import NarrowBandPESQ, WideBandPESQ
@@ -51,6 +52,7 @@ METRICS: dict[str, Callable[[MetricOptions], Metric]] = {
     LogMelDistance.name: lambda options: LogMelDistance(),
     MultiResolutionSTFT.name: lambda options: MultiResolutionSTFT(),
     SISDR.name: lambda options: SISDR(options.sample_rate),
+    LevelDifference.name: lambda options: LevelDifference(options.sample_rate),
     WordErrorRate.name: lambda options: WordErrorRate(options.recogniser, options.device),
     SpeakerSimilarity.name: lambda options: SpeakerSimilarity(options.speaker_network, options.device),
 }

@@ -16,7 +16,7 @@ from codec.evaluation import MetricOptions, Protocol, build_metrics, evaluate, s
 from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.manifest import Utterance
 
-METRICS = ["pesq", "pesq-nb", "stoi", "estoi", "mel", "stft", "si-sdr"]
+METRICS = ["pesq", "pesq-nb", "stoi", "estoi", "mel", "stft", "si-sdr", "level"]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_all_that_may_be_wrong_is_counted(test_set: list[Utterance], tmp_path: P
     assert "made/nan.wav: sample 5000 is NaN or infinite" in errors["nan"]
     assert "speech/nan-reference.wav: sample 5000 is NaN or infinite" in errors["nan-reference"]
     for name in ("fine", "longer"):
-        assert records[name].failures == {} and len(records[name].scores) == 7
+        assert records[name].failures == {} and len(records[name].scores) == len(METRICS)
     for name, reason in (("silent", "the reference is silent"), ("silenced", "the reconstruction is silent")):
         assert {records[name].failures[value] for value in ("pesq_wb", "pesq_nb", "stoi", "estoi")} == {reason}
         assert "mel_distance" in records[name].scores

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from codec.audio.resampling import resample
 from codec.evaluation import MetricError
+from codec.evaluation.level import LevelDifference
 from codec.evaluation.si_sdr import SISDR
 from codec.evaluation.speed import Speed, write_speed
 from codec.evaluation.stft import MultiResolutionSTFT
@@ -40,6 +41,16 @@ def test_si_sdr_is_no_number_for_a_perfect_or_a_silent_copy(clips: list[Tensor])
         SISDR(RATE).score(torch.zeros_like(clips[0]), clips[0])
     with pytest.raises(MetricError, match="the reference is constant"):
         SISDR(RATE).score(torch.full_like(clips[0], 0.5), clips[0])
+
+
+def test_level_is_that_of_the_root_mean_squares(clips: list[Tensor]) -> None:
+    metric = LevelDifference(RATE)
+    for gain_db in (-6.0, -0.5, 0.0, 3.0):
+        score = metric.score(clips[0], 10 ** (gain_db / 20) * clips[0])["level_db"]
+        assert score == pytest.approx(abs(gain_db), abs=1e-5)
+    assert metric.score(clips[0], clips[0].roll(7))["level_db"] == pytest.approx(0, abs=1e-6)  # not of samples
+    with pytest.raises(MetricError, match="the reconstruction is silent"):
+        metric.score(clips[0], torch.zeros_like(clips[0]))
 
 
 def floored(spectrum: np.ndarray) -> np.ndarray:
