@@ -16,6 +16,8 @@ from torch import Tensor
 
 from codec import audio as audio_io
 from codec.audio.blocks import AudioReader, reading, writing
+from codec.audio.files import counted
+from codec.audio.resampling import resampled_length
 from codec.bitstream import Condition, Header, TokenReader, TokenWriter, read_tokens, reading_tokens
 from codec.errors import CodecError
 from codec.files import refuse_pipe, writing_bytes
@@ -117,6 +119,51 @@ class Transcoder:
         """Lengths by the headers of audio files; infinite where that cannot be read."""
         infos = [_attempt(audio_io.info, task.source) for task in tasks]
         return [math.inf if isinstance(info, CodecError) else info.duration_s for info in infos]
+
+    def check_kept(self, tasks: Sequence[Task]) -> None:
+        """Refuse token files that are there already, and that encoding these recordings now would not give.
+
+        Only headers are read: a recording that was replaced by one of the same length is not noticed. A token file that
+        cannot be read is warned of and stays as it is, and so does one whose recording cannot be read.
+
+        Args:
+            tasks: whose outputs are there, and are to be kept.
+
+        Raises:
+            CodecError: a token file of another model, or of another number of samples than its recording has.
+        """
+        kept: list[tuple[Task, int | None]] = []
+        of_others: list[tuple[Path, str]] = []
+        for task in tasks:
+            found = _attempt(_maker_and_length, task.output)
+            if isinstance(found, CodecError):
+                logger.warning("%s; it is there already and stays as it is, --force makes it again", found)
+            elif found[0] != self.fingerprint:
+                of_others.append((task.output, found[0]))
+            else:
+                kept.append((task, found[1]))
+        if of_others:
+            path, maker = of_others[0]
+            more = f" (and {len(of_others) - 1} more)" if len(of_others) > 1 else ""
+            raise CodecError(
+                f"{path}{more}: is there already, made by model {maker}, but {self.name} is model {self.fingerprint}; "
+                "give --force to make all files again, another folder with -o, or --model with the model that made it"
+            )
+        for task, num_samples in kept:
+            expected = _attempt(self._encoded_length, task.source, num_samples)
+            if not isinstance(expected, CodecError) and num_samples not in (None, expected):
+                raise CodecError(
+                    f"{task.output}: is there already with {num_samples} samples, but of {task.source} as it is now "
+                    f"there would be {expected}; remove it, or give --force to make all files again"
+                )
+
+    def _encoded_length(self, source: Path, told: int | None) -> int:
+        """Samples that a token file of a recording has; ``told``: what they are believed to be."""
+        facts = audio_io.info(source)
+        length = resampled_length(facts.num_samples, facts.sample_rate, self.codec.sample_rate)
+        if length != told:  # a header may be wrong, and only then is it worth while to look through the file
+            length = resampled_length(counted(source).num_samples, facts.sample_rate, self.codec.sample_rate)
+        return length
 
     # -- decoding -----------------------------------------------------------------------------------------------------
 
@@ -229,6 +276,13 @@ def _attempt(work: Callable[P, Result], *args: P.args, **kwargs: P.kwargs) -> Re
         return work(*args, **kwargs)
     except CodecError as error:
         return error
+
+
+def _maker_and_length(path: Path) -> tuple[str, int | None]:
+    """Of a token file, the fingerprint of its model and its number of samples, where that is told."""
+    refuse_pipe(path)
+    with reading_tokens(path) as reader:
+        return reader.header.fingerprint, reader.num_samples
 
 
 def check_tokens(source: Path, *, partial: bool = False) -> None:

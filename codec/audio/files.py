@@ -40,6 +40,17 @@ def info(path: str | Path) -> AudioInfo:
         return AudioInfo(file.samplerate, file.channels, file.frames)
 
 
+def counted(path: str | Path) -> AudioInfo:
+    """:func:`info`, but with as many samples as reading gives: where no header counts them, the file is looked through.
+
+    Raises:
+        CodecError: what :func:`info` raises, or damage that shows without decoding.
+    """
+    path = Path(path)
+    with opened(path) as file, path.open("rb") as stream:
+        return AudioInfo(file.samplerate, file.channels, check_whole(stream, str(path), file))
+
+
 def read(path: str | Path, start: int = 0, num_samples: int | None = None) -> tuple[Tensor, int]:
     """Read a file or, seeking, a segment of it.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codec.cli.console import console, say, summary
+from codec.cli.console import console, say, summary, working
 from codec.errors import CodecError
 from codec.folders import Plan, Task, by_length
 
@@ -43,6 +43,7 @@ def run_batch(
     jobs: int,
     force: bool,
     together: Together | None = None,
+    check_kept: Callable[[Sequence[Task]], None] | None = None,
 ) -> None:
     """Do every task of a plan, and print a summary on stdout. What fails is reported on stderr.
 
@@ -57,14 +58,22 @@ def run_batch(
         jobs: tasks, or groups of them, at a time.
         force: replace what is there.
         together: does a group of tasks. None: each task is done by itself.
+        check_kept: refuses outputs that are there already, before anything is done; gets their tasks. None: all are
+            kept as they are.
 
     Raises:
+        CodecError: what ``check_kept`` raises.
         typer.Exit: code 2 at the end, if anything failed.
     """
+    kept = [] if force else [task for task in plan.tasks if os.path.lexists(task.output)]
+    if check_kept and kept:
+        with working(f"looking at what {output} holds already"):
+            check_kept(kept)
     started = time.perf_counter()
     for line in plan.unreadable:
         say("error", line, "bold red")
-    tasks = [task for task in plan.tasks if force or not os.path.lexists(task.output)]
+    there = set(kept)
+    tasks = [task for task in plan.tasks if task not in there]
     groups = [[task] for task in tasks]
     if together:
         groups = by_length(tasks, together.durations_s(tasks), together.batch_s)
@@ -82,8 +91,8 @@ def run_batch(
     if done:
         facts = summary(output, duration_s, int(tokens), int(num_bytes), time.perf_counter() - started)
         line += ", " + facts.removeprefix(f"{output}: ")
-    if kept := len(plan.tasks) - len(tasks):
-        line += f"; {kept} were there already (--force makes them again)"
+    if kept:
+        line += f"; {len(kept)} were there already (--force makes them again)"
     typer.echo(line + (f"; {failed} failed" if failed else ""))
     if failed:
         raise typer.Exit(2)

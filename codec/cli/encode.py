@@ -32,7 +32,8 @@ def encode(
 
     Without -o, x.wav becomes x.svq beside it.
 
-    A folder becomes a mirrored one: IN/x/a.wav is encoded into OUT/x/a.wav.svq.
+    A folder becomes a mirrored one: IN/x/a.wav is encoded into OUT/x/a.wav.svq. Files of this model that are there
+    already are kept.
     """
     from codec import audio
     from codec.bitstream import SUFFIX
@@ -46,7 +47,16 @@ def encode(
         plan = plan_encoding(source, target)
         transcoder = load_transcoder(model, device)
         together = Together(batch, transcoder.encode_files, transcoder.encoding_durations_s) if batch else None
-        run_batch(plan, target, transcoder.encode_file, transcoder.stop, jobs=jobs, force=force, together=together)
+        run_batch(
+            plan,
+            target,
+            transcoder.encode_file,
+            transcoder.stop,
+            jobs=jobs,
+            force=force,
+            together=together,
+            check_kept=transcoder.check_kept,
+        )
         return
     if source.is_file() and begins_as_tokens(source):
         raise CodecError(f"{source}: holds tokens already; codec decode makes audio of it")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,7 @@ import soundfile
 
 from codec import Codec
 from codec.audio import info, load
-from codec.bitstream import read_tokens
+from codec.bitstream import TokenWriter, read_tokens
 from codec.folders import Task, by_length
 
 NAMES = ("a.wav", "a.flac", 'deep/er/it\'s "this" one.ogg', "deep/größe 語.wav", "deep/[red]&$(x);.WAV")
@@ -96,12 +98,81 @@ def test_what_is_there_is_kept_without_force(cli, tmp_path: Path, recordings: Pa
     kept.parent.mkdir()
     kept.write_text("precious")
     command = ("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
-    assert "4 files" in (out := cli(*command).out)
-    assert out.endswith("; 1 were there already (--force makes them again)\n")
+    first = cli(*command)
+    assert first.code == 0 and "4 files" in first.out
+    assert first.out.endswith("; 1 were there already (--force makes them again)\n")
+    assert first.err.startswith(f"warning: {kept}: not a .svq file") and "--force makes it again" in first.err
     assert kept.read_text() == "precious"
     assert "0 files; 5 were there already" in cli(*command).out
     assert "5 files" in cli(*command, "--force").out
     assert read_tokens(kept).is_whole
+
+
+def test_a_folder_never_mixes_models(
+    cli, tmp_path: Path, recordings: Path, tiny_codec: Codec, tiny_model_dir: Path
+) -> None:
+    """What another model made is refused before anything is encoded, and what --force makes is of one model again."""
+    tokens = tmp_path / "tokens"
+    cli("encode", recordings, "-o", tokens, "--model", tiny_model_dir)
+    (tokens / "a.flac.svq").unlink()
+    maker = tiny_codec.fingerprint
+    tiny_codec.decoder.head.out.bias.data += 1
+    tiny_codec.save_pretrained(tmp_path / "other")
+    command = ("encode", recordings, "-o", tokens, "--model", tmp_path / "other")
+    before = {name: (tokens / name).read_bytes() for name in files(tokens)}
+    for options in ((), ("--jobs", 2), ("--batch", 60)):
+        cli(*command, *options).must_be_mistake(
+            f"{tokens / 'a.wav.svq'} (and 3 more): is there already, made by model {maker}",
+            f"is model {tiny_codec.fingerprint}",
+            "give --force to make all files again, another folder with -o",
+        )
+    assert {name: (tokens / name).read_bytes() for name in files(tokens)} == before
+    assert cli(*command, "--force").code == 0
+    assert cli("decode", tokens, "-o", tmp_path / "back", "--model", tmp_path / "other").code == 0
+    assert "0 files; 5 were there already" in cli(*command).out
+
+
+def test_a_recording_that_was_replaced_by_another_length_is_noticed(
+    cli, tmp_path: Path, recordings: Path, speech_path: Path, tiny_model_dir: Path
+) -> None:
+    command = ("encode", recordings, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    cli(*command)
+    samples, _ = soundfile.read(speech_path, frames=6_000)
+    soundfile.write(recordings / "a.wav", samples, 16_000)  # 9,000 samples at 24 kHz, as before
+    assert "5 were there already" in cli(*command).out
+    soundfile.write(recordings / "a.wav", samples[:-1], 16_000)
+    kept = tmp_path / "tokens" / "a.wav.svq"
+    cli(*command).must_be_mistake(
+        f"{kept}: is there already with 9000 samples, but of {recordings / 'a.wav'} as it is now there would be 8999",
+        "remove it, or give --force",
+    )
+    kept.unlink()
+    assert cli(*command).code == 0 and read_tokens(kept).num_samples == 8999
+    (recordings / "a.wav").write_text("no audio any more")  # nothing to compare with
+    assert "0 files; 5 were there already" in cli(*command).out
+
+
+def test_a_header_that_only_estimates_the_length_is_no_other_recording(
+    cli, tmp_path: Path, speech_path: Path, tiny_model_dir: Path
+) -> None:
+    """MP3 without the frame that counts the others; and tokens that came through a pipe, counted at their end."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    samples, _ = soundfile.read(speech_path, frames=48_000)
+    whole = io.BytesIO()
+    soundfile.write(whole, samples, 24_000, format="MP3", bitrate_mode="CONSTANT", compression_level=0.5)
+    data = whole.getvalue()
+    (folder / "a.mp3").write_bytes(data[data.index(data[:2], 48) :] + bytes(20_000))  # what follows is taken for frames
+    soundfile.write(folder / "b.wav", samples, 24_000)
+    command = ("encode", folder, "-o", tmp_path / "tokens", "--model", tiny_model_dir)
+    cli(*command)
+    assert info(folder / "a.mp3").num_samples != read_tokens(tmp_path / "tokens" / "a.mp3.svq").num_samples
+    recording = read_tokens(tmp_path / "tokens" / "b.wav.svq")
+    with (tmp_path / "tokens" / "b.wav.svq").open("wb") as file:
+        writer = TokenWriter(file, replace(recording.header, num_samples=None))
+        writer.write(recording.tokens)
+        writer.finish(48_000)
+    assert "0 files; 2 were there already" in cli(*command).out
 
 
 @pytest.mark.parametrize("options", [(), ("--jobs", 2), ("--batch", 60)])
