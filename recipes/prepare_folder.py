@@ -3,7 +3,8 @@
     python recipes/prepare_folder.py /data/interviews -o data/interviews --held-out 0.02
 
 The first folder on the way to a recording names its speaker (--speaker-level). Running it twice does nothing twice; a
-folder that has changed since is prepared again.
+folder that has changed since is prepared again. Without --held-out a dev.jsonl that it made before is removed, as its
+recordings are in train.jsonl then.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from codec import audio
 from codec.errors import CodecError
 from codec.files import write_text
-from codec.manifest import Utterance, write_manifest
+from codec.manifest import Utterance, walk_manifest, write_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ def prepare_split(
         output_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CodecError(f"{output_dir}: cannot write there ({error.strerror}); choose a writable folder") from None
-    manifest, marker = output_dir / f"{split}.jsonl", output_dir / f".{split}.completed"
+    manifest, marker = _places(split, output_dir)
     files = [path for recording in recordings for path in (recording.path, recording.transcript) if path is not None]
     state = {
         "version": MARKER_VERSION,
@@ -132,6 +133,48 @@ def prepare_split(
     kept = {key: value for key, value in asdict(summary).items() if key not in ("split", "manifest", "fresh")}
     write_text(marker, json.dumps({"state": state, "summary": kept}, indent=1, ensure_ascii=False) + "\n")
     return summary
+
+
+def drop_split(split: str, recordings: Iterable[Recording], output_dir: str | Path) -> bool:
+    """Remove the manifest of a split that is prepared no more, if it has any of ``recordings``.
+
+    Nothing else is removed: not a manifest without the marker of :func:`prepare_split`, and not one of other
+    recordings, which may stand beside the new ones as before.
+
+    Args:
+        split: name of the split and of the manifest.
+        recordings: what is prepared for other splits.
+        output_dir: where the manifests are.
+
+    Returns:
+        Whether there was such a manifest.
+
+    Raises:
+        CodecError: it cannot be removed.
+    """
+    manifest, marker = _places(split, Path(output_dir))
+    if not (manifest.is_file() and marker.is_file()):
+        return False
+    try:
+        held = {os.path.realpath(utterance.path) for utterance in walk_manifest(manifest)}
+    except CodecError:  # changed by hand, and nothing that anyone could validate on
+        return False
+    if not any(os.path.realpath(recording.path) in held for recording in recordings):
+        return False
+    try:
+        # In this order: a marker by itself says nothing, a manifest without one would stay for good.
+        manifest.unlink()
+        marker.unlink()
+    except OSError as error:
+        raise CodecError(
+            f"{manifest}: cannot be removed ({error.strerror}); remove it, or give another output"
+        ) from None
+    return True
+
+
+def _places(split: str, output_dir: Path) -> tuple[Path, Path]:
+    """Manifest and marker of a split."""
+    return output_dir / f"{split}.jsonl", output_dir / f".{split}.completed"
 
 
 def _completed(marker: Path, state: dict[str, object], split: str, manifest: Path) -> SplitSummary | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,75 @@ def test_twice_does_nothing_twice_and_bad_files_are_left_out(corpus: Path, tmp_p
     second = list(folder.prepare(corpus, tmp_path / "data"))
     assert (first[0].fresh, second[0].fresh) == (True, False)
     assert first[0].utterances == 4 and "broken.wav: not audio" in first[0].notes[0]
+
+
+def test_no_recording_is_trained_on_and_validated_on(corpus: Path, tmp_path: Path, caplog) -> None:
+    """Held out at first, and then not any more."""
+    data = tmp_path / "data"
+    list(folder.prepare(corpus, data, speaker_level=0, held_out=0.5))
+    assert {path.name for path in data.iterdir()} >= {"train.jsonl", "dev.jsonl", ".dev.completed"}
+    (train,) = folder.prepare(corpus, data, speaker_level=0)
+    assert train.utterances == 4 and train.fresh
+    assert {path.name for path in data.iterdir()} == {"train.jsonl", ".train.completed"}
+    assert f"{data / 'dev.jsonl'}: removed" in caplog.text and "--held-out makes it again" in caplog.text
+    caplog.clear()
+    list(folder.prepare(corpus, data, speaker_level=0))
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("whose", ["written by hand", "of other recordings", "damaged by hand"])
+def test_a_dev_manifest_that_is_not_of_these_recordings_stays(corpus: Path, tmp_path: Path, whose: str) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    add(other / "somebody" / "one.wav")
+    list(folder.prepare(other if whose == "of other recordings" else corpus, data))
+    for name in ("{}.jsonl", ".{}.completed"):  # as recipes for other layouts write it
+        (data / name.format("train")).rename(data / name.format("dev"))
+    if whose == "written by hand":
+        (data / ".dev.completed").unlink()
+    elif whose == "damaged by hand":
+        (data / "dev.jsonl").write_text("{")
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    list(folder.prepare(corpus, data))
+    assert {name: (data / name).read_bytes() for name in before} == before
+
+
+def test_a_folder_of_one_speaker_is_told_what_works(tmp_path: Path) -> None:
+    """The layout of LJSpeech: every share leaves one side empty, until files are held out in place of speakers."""
+    for number in range(6):
+        add(tmp_path / "one" / "wavs" / f"LJ{number}.wav", 0.01)
+    for share, empty in ((0.0001, "dev"), (0.9999, "train")):
+        with pytest.raises(CodecError, match=rf"{empty}: .* of one speaker \(wavs\); give --speaker-level 0 .*share"):
+            list(folder.prepare(tmp_path / "one", tmp_path / "data", held_out=share))
+    with pytest.raises(CodecError, match=r"of one speaker \(wavs\); give --speaker-level 0 to hold out recordings, or"):
+        list(folder.prepare(tmp_path / "one", tmp_path / "data", held_out=0.5))
+    train, dev = folder.prepare(tmp_path / "one", tmp_path / "data", held_out=0.5, speaker_level=0)
+    assert train.utterances + dev.utterances == 6
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a/1", "b/1"], [f"s{n}/1" for n in range(30)], ["x", "x/1", "y"]])
+@pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])
+def test_the_shares_that_are_named_work_and_those_beyond_them_do_not(
+    tmp_path: Path, names: list[str], share: float
+) -> None:
+    for name in names:
+        add(tmp_path / "in" / f"{name}.wav", 0.01)
+    with pytest.raises(CodecError) as refused:
+        list(folder.prepare(tmp_path / "in", tmp_path / "data", held_out=share))
+    found = re.search(r"choose a share from (0\.\d+) to (0\.\d+), or add recordings$", str(refused.value))
+    assert found is not None
+    for number, text in enumerate(found.groups()):
+        assert len(list(folder.prepare(tmp_path / "in", tmp_path / str(number), held_out=float(text)))) == 2
+        beyond = float(text) + (-1, 1)[number] * 10.0 ** -(len(text) - 2)
+        if 0 < beyond < 1:
+            with pytest.raises(CodecError, match="choose a share from"):
+                list(folder.prepare(tmp_path / "in", tmp_path / "beyond", held_out=beyond))
+
+
+def test_one_recording_cannot_be_parted(tmp_path: Path) -> None:
+    add(tmp_path / "in" / "a" / "1.wav")
+    for level in (0, 1):
+        with pytest.raises(CodecError, match="there is only one; add recordings, or leave --held-out out"):
+            list(folder.prepare(tmp_path / "in", tmp_path / "data", held_out=0.5, speaker_level=level))
 
 
 def test_mistakes(corpus: Path, tmp_path: Path) -> None:
