@@ -70,14 +70,31 @@ def walk_manifest(path: str | Path) -> Iterator[Utterance]:
                     )
                 seen.add(utterance.id)
                 yield utterance
+    except IsADirectoryError:
+        raise _is_folder(path) from None
     except OSError as error:
         raise CodecError(
-            f"{path}: cannot read the manifest ({error.strerror}); make it with recipes/prepare_libritts.py"
+            f"{path}: cannot read the manifest ({error.strerror}); make it with recipes/prepare_folder.py, or of "
+            "LibriTTS with recipes/prepare_libritts.py"
         ) from None
     except UnicodeDecodeError:
-        raise CodecError(f"{path}: not a manifest (JSON lines in UTF-8)") from None
+        raise CodecError(
+            f"{path}: not a manifest (JSON lines in UTF-8); recipes/prepare_folder.py makes one of recordings"
+        ) from None
     if not seen:
         raise CodecError(f"{path}: the manifest has no utterances; prepare the corpus again")
+
+
+def _is_folder(path: Path) -> CodecError:
+    """The error for a folder in the place of a manifest: of manifests, or of recordings that have none yet."""
+    manifests = sorted(str(file) for file in path.glob("*.jsonl"))
+    if manifests:
+        named = ", ".join(manifests[:4] + ["..."] * (len(manifests) > 4))
+        return CodecError(f"{path}: is a folder, expected a manifest; give one in it: {named}")
+    return CodecError(
+        f"{path}: is a folder, expected a manifest; make one with recipes/prepare_folder.py {path} -o DIR and give "
+        "DIR/train.jsonl"
+    )
 
 
 def parse_line(line: str, path: Path, number: int) -> Utterance:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,15 +92,26 @@ def test_a_broken_line_is_named(tmp_path: Path, line: str, message: str) -> None
 
 
 def test_a_missing_an_empty_and_a_binary_manifest_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(CodecError, match=r"No such file.*prepare_libritts"):
+    with pytest.raises(CodecError, match=r"cannot read .*No such file.*prepare_folder\.py.*prepare_libritts\.py"):
         read_manifest(tmp_path / "none.jsonl")
-    with pytest.raises(CodecError, match="cannot read"):
-        read_manifest(tmp_path)
     with pytest.raises(CodecError, match="no utterances"):
         read_manifest(write_lines(tmp_path / "empty.jsonl", ""))
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(CodecError, match="not a manifest"):
+    with pytest.raises(CodecError, match=r"not a manifest .*prepare_folder\.py"):
         read_manifest(tmp_path / "binary.jsonl")
+
+
+def test_a_folder_is_told_how_it_becomes_a_manifest(tmp_path: Path) -> None:
+    wavs = tmp_path / "wavs"
+    wavs.mkdir()
+    (wavs / "a.wav").touch()
+    says = f"{wavs}: is a folder, expected a manifest; make one with recipes/prepare_folder.py {wavs} -o DIR and give"
+    with pytest.raises(CodecError, match=re.escape(says)):
+        read_manifest(wavs)
+    for split in ("train", "dev"):
+        write_manifest(wavs / f"{split}.jsonl", [Utterance("a", wavs / "a.wav", 5, 16_000)])
+    with pytest.raises(CodecError, match=re.escape(f"give one in it: {wavs / 'dev.jsonl'}, {wavs / 'train.jsonl'}")):
+        read_manifest(wavs)
 
 
 def test_a_failure_half_way_leaves_the_old_manifest(tmp_path: Path) -> None:
