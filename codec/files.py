@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -134,6 +135,16 @@ def refuse_pipe(path: Path) -> None:
         raise CodecError(
             f"{path}: is a pipe, and a file is needed; save it first, or where - is taken redirect it: - < {path}"
         )
+
+
+def next_byte(file: BinaryIO) -> bytes:
+    """The next byte of an open file, which stays there to be read; nothing at its end. From a pipe it waits for one."""
+    if isinstance(file, BufferedReader):
+        return file.peek(1)[:1]
+    here = file.tell()
+    byte = file.read(1)
+    file.seek(here)
+    return byte
 
 
 def standard_input() -> BinaryIO:

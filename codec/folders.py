@@ -10,6 +10,7 @@ from typing import NamedTuple
 from codec.audio.blocks import FOLDER_SUFFIXES
 from codec.bitstream import SUFFIX
 from codec.errors import CodecError
+from codec.naming import member_key
 
 LOSSLESS = (".wav", ".flac")  # what decoded audio is written as; nothing is gained by a second lossy coding
 
@@ -85,11 +86,25 @@ def plan_decoding(folder: Path, output: Path) -> Plan:
             output folder that cannot be one.
     """
 
-    def renamed(name: str) -> str:
-        stem = name[: -len(SUFFIX)]
-        return stem if stem.lower().endswith(LOSSLESS) else stem + ".wav"
+    return _plan(folder, output, (SUFFIX,), lambda name: _as_audio(name[: -len(SUFFIX)]))
 
-    return _plan(folder, output, (SUFFIX,), renamed)
+
+def decoded_name(id_: str) -> str:
+    """The audio file of a recording that has an id: ``ID.wav``, percent-encoded as those of token datasets are.
+
+    Of an id that is the path of an audio or ``.svq`` file, as ``codec tokens`` gives to files, its name alone is kept,
+    and renamed as :func:`plan_decoding` does.
+    """
+    name = Path(id_).name
+    if name.lower().endswith(SUFFIX) and len(name) > len(SUFFIX):
+        return _as_audio(name[: -len(SUFFIX)])
+    if name.lower().endswith(FOLDER_SUFFIXES):
+        return _as_audio(name)
+    return member_key(id_) + ".wav"
+
+
+def _as_audio(name: str) -> str:
+    return name if name.lower().endswith(LOSSLESS) else name + ".wav"
 
 
 def _plan(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[[str], str]) -> Plan:

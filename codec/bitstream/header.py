@@ -107,8 +107,8 @@ class Header:
         """
         if data[: len(MAGIC)] != MAGIC:
             raise CodecError(
-                f"{where}: not a {SUFFIX} file; expected one that codec encode wrote (tokens as numbers are for "
-                "codec.decode in Python)"
+                f"{where}: not a {SUFFIX} file; expected one that codec encode wrote (codec decode also takes "
+                "tokens as codec tokens prints them, and .npy arrays)"
             )
         if len(data) > len(MAGIC) and data[len(MAGIC)] != VERSION:
             raise CodecError(

@@ -160,6 +160,7 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 STREAM = Path("-")  # standard input or output
+DECODED = ".decoded.wav"  # beside what is decoded: never the recording that was encoded
 
 
 def output_of(source: Path, output: Path | None, suffix: str) -> Path:

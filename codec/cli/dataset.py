@@ -14,6 +14,10 @@ from codec.errors import CodecError
 from codec.folders import Plan, Task
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
     from codec.tokenstore import TokenDataset, TokenEntry
     from codec.transcoding import Transcoded, Transcoder
 
@@ -47,7 +51,7 @@ def decode_dataset(
         entry = data.find(id_)
         audio.output_format(output)
         console.check_output(output, force)
-        facts = _decode(_loaded(data, model, device, dtype), entry, output)
+        facts = decode_into_file(_loaded(data, model, device, dtype), entry, output)
         console.report(output, f"{output}: {facts.duration_s:.2f} s, {facts.tokens} tokens")
         return
     if output.exists() and not output.is_dir():
@@ -58,7 +62,7 @@ def decode_dataset(
     def work(_: Path, target: Path) -> Transcoded:
         with reading:
             entry = data[places[target]]
-        return _decode(transcoder, entry, target)
+        return decode_into_file(transcoder, entry, target)
 
     plan = Plan([Task(source, target) for target in places], [])
     run_batch(plan, output, work, transcoder.stop, jobs=jobs, force=force)
@@ -70,16 +74,23 @@ def _loaded(data: TokenDataset, model: str | None, device: str, dtype: str) -> T
     return transcoder
 
 
-def _decode(transcoder: Transcoder, entry: TokenEntry, output: Path) -> Transcoded:
+def decode_into_file(transcoder: Transcoder, entry: TokenEntry, output: Path) -> Transcoded:
+    """Decode one recording into an audio file, which is written at once or not at all."""
     from codec.audio.blocks import writing
+
+    with writing(output, transcoder.codec.sample_rate) as writer:
+        return decode_entry(transcoder, entry, writer.write)
+
+
+def decode_entry(transcoder: Transcoder, entry: TokenEntry, write: Callable[[Tensor], None]) -> Transcoded:
+    """Decode one recording; ``write`` gets the audio (T,) piece by piece."""
     from codec.streaming import decode_chunks
     from codec.transcoding import Transcoded
 
-    with writing(output, transcoder.codec.sample_rate) as writer:
-        left = entry.num_samples
-        for audio in decode_chunks(transcoder.codec, [entry.tokens], transcoder.windows):
-            transcoder.check_stopped()
-            writer.write(audio[:left])
-            left -= len(audio[:left])
+    left = entry.num_samples
+    for audio in decode_chunks(transcoder.codec, [entry.tokens], transcoder.windows):
+        transcoder.check_stopped()
+        write(audio[:left])
+        left -= len(audio[:left])
     packed = -(-entry.num_tokens * (transcoder.codec.codebook_size - 1).bit_length() // 8)
     return Transcoded(entry.num_samples / transcoder.codec.sample_rate, entry.num_tokens, packed)

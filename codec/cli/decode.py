@@ -11,19 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.cli import console
-from codec.cli.console import STREAM, working
+from codec.cli.console import DECODED, STREAM, working
 from codec.errors import CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from codec.cli.models import Made
+    from codec.cli.models import Load
     from codec.transcoding import Transcoder
 
 
 def decode(
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Token file (.svq), folder, token dataset, or - for stdin.")
+        Path, typer.Argument(metavar="IN", help="Token file (.svq, or text), folder, token dataset, or - for stdin.")
     ],
     model: console.Model = None,
     output: console.Output = None,
@@ -44,30 +42,44 @@ def decode(
 
     A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav. A
     token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file.
+
+    What codec tokens prints and .npy arrays are read like .svq files, with --model where they do not name one. Of
+    several recordings OUT is a folder: OUT/ID.wav, without ids OUT/1.wav and so on.
     """
     from codec import audio
     from codec.cli.batch import Together, run_batch
     from codec.cli.dataset import decode_dataset
     from codec.cli.models import load_transcoder, maker_of
+    from codec.cli.printed import decode_printed
+    from codec.files import standard_input
     from codec.folders import plan_decoding
     from codec.tokenstore.index import is_token_dataset
+    from codec.tokenstore.printed import begins_as_printed, is_printed
     from codec.transcoding import check_tokens
 
-    if is_token_dataset(source):
-        for option, given in (("--batch", batch), ("--compile", compile_), ("--partial", partial)):
+    def refuse(kind: str, *options: tuple[str, object]) -> None:
+        for option, given in options:
             if given:
-                raise CodecError(
-                    f"{source}: {option} is for .svq files, and this is a token dataset; leave {option} out"
-                )
+                raise CodecError(f"{source}: {option} is for .svq files, and this is {kind}; leave {option} out")
+
+    if is_token_dataset(source):
+        refuse("a token dataset", ("--batch", batch), ("--compile", compile_), ("--partial", partial))
         decode_dataset(source, output, id_, model=model, device=device, dtype=dtype, jobs=jobs, force=force)
+        return
+    load: Load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_)
+    if source == STREAM and model is not None:  # needs not wait for what a pipe brings
+        load = _giving(load(None))
+    if begins_as_printed(standard_input()) if source == STREAM else not source.is_dir() and is_printed(source):
+        refuse("a list of tokens", ("--batch", batch), ("--partial", partial))
+        decode_printed(source, output, id_, load, model_is_named=model is not None, jobs=jobs, force=force)
         return
     if id_ is not None:
         raise CodecError(f"{source}: --id names a recording of a token dataset, and this is none; leave --id out")
-    target = console.output_of(source, output, ".decoded.wav")
+    target = console.output_of(source, output, DECODED)
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
         plan = plan_decoding(source, target)
-        transcoder = load_transcoder(model, device, maker_of(plan.tasks), dtype=dtype, compile=compile_)
+        transcoder = load(maker_of(plan.tasks))
         together = (
             Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
             if batch
@@ -81,15 +93,14 @@ def decode(
         console.check_output(target, force, source=source)
     if source != STREAM:
         check_tokens(source, partial=partial)
-    load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_)
-    if model is not None:  # needs not wait for what a pipe brings
-        transcoder = load()
-        _decode_one(lambda _: transcoder, source, target, partial)
-    else:
-        _decode_one(load, source, target, partial)
+    _decode_one(load, source, target, partial)
 
 
-def _decode_one(load: Callable[[Made], Transcoder], source: Path, target: Path, partial: bool) -> None:
+def _giving(transcoder: Transcoder) -> Load:
+    return lambda _: transcoder
+
+
+def _decode_one(load: Load, source: Path, target: Path, partial: bool) -> None:
     from codec.audio.blocks import writing
     from codec.audio.wave_stream import WaveStream
     from codec.bitstream import TokenReader, reading_tokens

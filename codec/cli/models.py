@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from codec.transcoding import Transcoder
 
 Made = Callable[[], tuple[str, str]]  # what is to be decoded, and the fingerprint in it
+Load = Callable[["Made | None"], "Transcoder"]  # :func:`load_transcoder`, all but the last settled
 
 
 def load_model(

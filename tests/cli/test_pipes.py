@@ -66,6 +66,13 @@ def test_files_and_pipes_mix(files: Path) -> None:
     assert (files / "c.wav").read_bytes() == (files / "a.wav").read_bytes()
 
 
+def test_printed_tokens_go_through_a_pipe(files: Path) -> None:
+    ended = shell(files, "CODEC tokens a.svq --format json | CODEC decode - MODEL > b.wav")
+    assert ended.returncode == 0, ended
+    assert same_audio((files / "b.wav").read_bytes(), (files / "a.wav").read_bytes())
+    assert b"standard output: 2.00 s, 150 tokens" in ended.stderr
+
+
 @pytest.mark.parametrize(
     "line",
     [
