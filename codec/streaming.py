@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -33,6 +34,11 @@ class Windows:
     overlap_s: float = 2.0
     fade_s: float = 0.02
 
+    @classmethod
+    def of(cls, window_s: float) -> Self:
+        """Of another length: an overlap as by default, or a quarter of a short window."""
+        return cls(window_s, min(cls.overlap_s, window_s / 4))
+
     def sizes(self, codec: Codec) -> tuple[int, int, int]:
         """Window and overlap in frames, crossfade in samples (even).
 
@@ -54,16 +60,139 @@ class Windows:
 DEFAULT_WINDOWS = Windows()
 
 
-def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Turn audio that comes in chunks into tokens, each as soon as the encoder can tell it.
+class StreamEncoder:
+    """An encoder that is fed: audio as it comes, tokens as soon as the encoder can tell them.
 
-    The tokens of all chunks together are those of ``codec.encode`` on the whole: latents differ by rounding only, so
+    The tokens of all calls together are those of ``codec.encode`` on the whole: latents differ by rounding only, so
     that a token differs only where two codes are equally near to the last bit.
 
     Args:
         codec: the model.
-        chunks: (T,) float in [-1, 1] at the codec's rate, of any length.
-            :class:`codec.audio.resampling.Resampler` makes them of another rate.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+        self._state = codec.encoder.initial_state()
+        self.piece_size = max(1, round(PIECE_S * codec.sample_rate))  # samples that the encoder takes at once
+        self._position = 0
+        self._finished = False
+
+    def push(self, audio: Tensor) -> Tensor:
+        """Take what comes next.
+
+        Args:
+            audio: (T,) float in [-1, 1] at the codec's rate, of any length.
+                :class:`codec.audio.resampling.Resampler` makes it of another rate.
+
+        Returns:
+            Tokens (F,) int64; often F = 0: a token comes with its last sample, or later.
+
+        Raises:
+            CodecError: another shape or type, samples that are not finite, or audio behind :meth:`finish`.
+        """
+        _check_open(self._finished)
+        check_tensor(audio, "audio")
+        if audio.ndim != 1 or not audio.is_floating_point():
+            raise CodecError(f"audio of shape {tuple(audio.shape)} and type {audio.dtype}: expected (T,), floats")
+        tokens = []
+        for piece in audio.split(self.piece_size):
+            if not bool(piece.isfinite().all()):
+                raise CodecError(
+                    f"audio has NaN or infinite samples between {self._position} and {self._position + len(piece)}; "
+                    "repair the recording or leave it out"
+                )
+            self._position += len(piece)
+            tokens.append(self._step(piece.to(self._codec.device, torch.float32)))
+        return torch.cat(tokens)
+
+    def finish(self) -> Tensor:
+        """The last tokens (F,), which wait for what comes behind them. Nothing can be pushed any more.
+
+        Raises:
+            CodecError: no samples came at all, or a second call.
+        """
+        _check_open(self._finished)
+        self._finished = True
+        if not self._position:
+            raise CodecError("the audio has no samples; give at least one")
+        return self._step(torch.zeros(0, dtype=torch.float32, device=self._codec.device), last=True)
+
+    @torch.inference_mode()
+    def _step(self, audio: Tensor, *, last: bool = False) -> Tensor:
+        latent = self._codec.inference.step(self._codec.encoder, audio.view(1, 1, -1), self._state, last=last)
+        return self._codec.quantizer.encode(latent)[0]
+
+
+class StreamDecoder:
+    """A decoder that is fed: tokens as they come, audio window by window.
+
+    The first audio comes with the first token behind a full window, and is a window but half an overlap long:
+    ``Windows(window_s=2, overlap_s=0.5)`` starts after 2 s. What short windows cost is in ``docs/long_audio.md``.
+
+    Args:
+        codec: the model.
+        windows: where to cut.
+
+    Raises:
+        CodecError: windows that do not fit.
+    """
+
+    def __init__(self, codec: Codec, windows: Windows = DEFAULT_WINDOWS) -> None:
+        self._codec = codec
+        self._window, self._overlap, fade = windows.sizes(codec)
+        self._joiner = _Joiner(fade)
+        self._held = torch.zeros(0, dtype=torch.int64)  # from frame `begin` on
+        self._begin = self._start = 0  # `start`: frame of the next window
+        self._finished = False
+
+    def push(self, tokens: Tensor) -> Tensor:
+        """Take what comes next.
+
+        Args:
+            tokens: (F,) integers, of any length; a row of what :meth:`Codec.encode` gives.
+
+        Returns:
+            Audio (T,) float32; T = 0 while a window fills.
+
+        Raises:
+            CodecError: tokens that :meth:`Codec.decode` refuses, or tokens behind :meth:`finish`.
+        """
+        parts = list(self.windows_of(tokens))
+        return torch.cat(parts) if parts else torch.zeros(0, device=self._codec.device)
+
+    def finish(self) -> Tensor:
+        """The rest of the audio (T,), at least a frame; the last frame is whole: cut it to the recording's length.
+
+        Raises:
+            CodecError: no tokens came at all, or a second call.
+        """
+        _check_open(self._finished)
+        self._finished = True
+        last = max(self._begin, self._begin + len(self._held) - self._window)
+        audio = self._codec.decode(self._held[last - self._begin :])[0, 0]
+        return self._joiner.add(audio, last * self._codec.hop_length, seam=None)
+
+    def windows_of(self, tokens: Tensor) -> Iterator[Tensor]:
+        """The windows that ``tokens`` fill, one at a time."""
+        _check_open(self._finished)
+        hop, window, overlap = self._codec.hop_length, self._window, self._overlap
+        self._held = torch.cat([self._held, as_token_ids(tokens, 1).cpu()])
+        while self._begin + len(self._held) > self._start + window:
+            first = self._start - self._begin
+            audio = self._codec.decode(self._held[first : first + window])[0, 0]
+            seam = (self._start + window) * hop - overlap * hop // 2
+            yield self._joiner.add(audio, self._start * hop, seam)
+            # The last window is as long as the others and ends with the recording: it may begin one frame on.
+            self._held, self._begin = self._held[first + 1 :], self._start + 1
+            self._start += window - overlap
+
+
+def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
+    """:class:`StreamEncoder` over audio that comes in chunks.
+
+    Args:
+        codec: the model.
+        chunks: what :meth:`StreamEncoder.push` takes.
 
     Yields:
         Tokens (F,) int64, F from 1 on; ceil(samples / hop) in all.
@@ -71,44 +200,25 @@ def encode_chunks(codec: Codec, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
     Raises:
         CodecError: a chunk of another shape or type, samples that are not finite, or no samples at all.
     """
-    state = codec.encoder.initial_state()
-    piece_size = max(1, round(PIECE_S * codec.sample_rate))
-    position = 0
+    encoder = StreamEncoder(codec)
     for chunk in chunks:
         check_tensor(chunk, "audio")
-        if chunk.ndim != 1 or not chunk.is_floating_point():
-            raise CodecError(f"audio of shape {tuple(chunk.shape)} and type {chunk.dtype}: expected (T,), floats")
-        for piece in chunk.split(piece_size):
-            if not bool(piece.isfinite().all()):
-                raise CodecError(
-                    f"audio has NaN or infinite samples between {position} and {position + len(piece)}; "
-                    "repair the recording or leave it out"
-                )
-            position += len(piece)
-            with torch.inference_mode():
-                audio = piece.to(codec.device, torch.float32).view(1, 1, -1)
-                latent = codec.inference.step(codec.encoder, audio, state)
-                tokens = codec.quantizer.encode(latent)[0]
-            if len(tokens):
+        # No more than a piece at a time: what is behind it may be waited for.
+        for piece in chunk.split(encoder.piece_size) if chunk.ndim == 1 else [chunk]:
+            if len(tokens := encoder.push(piece)):
                 yield tokens
-    if not position:
-        raise CodecError("the audio has no samples; give at least one")
-    with torch.inference_mode():
-        end = torch.zeros(1, 1, 0, dtype=torch.float32, device=codec.device)
-        latent = codec.inference.step(codec.encoder, end, state, last=True)
-        tokens = codec.quantizer.encode(latent)[0]
-    if len(tokens):
+    if len(tokens := encoder.finish()):
         yield tokens
 
 
 def decode_chunks(codec: Codec, chunks: Iterable[Tensor], windows: Windows = DEFAULT_WINDOWS) -> Iterator[Tensor]:
-    """Turn tokens that come in chunks into audio, window by window.
+    """:class:`StreamDecoder` over tokens that come in chunks.
 
     A recording that fits into one window is decoded in one pass, exactly as by ``codec.decode``.
 
     Args:
         codec: the model.
-        chunks: tokens (F,), integers, of any length; a row of what :meth:`Codec.encode` gives.
+        chunks: what :meth:`StreamDecoder.push` takes.
         windows: where to cut.
 
     Yields:
@@ -118,21 +228,15 @@ def decode_chunks(codec: Codec, chunks: Iterable[Tensor], windows: Windows = DEF
     Raises:
         CodecError: tokens that :meth:`Codec.decode` refuses, none at all, or windows that do not fit.
     """
-    window, overlap, fade = windows.sizes(codec)
-    hop = codec.hop_length
-    joiner = _Joiner(fade)
-    held = torch.zeros(0, dtype=torch.int64)  # from frame `begin` on
-    begin = start = 0  # `start`: frame of the next window
+    decoder = StreamDecoder(codec, windows)
     for chunk in chunks:
-        held = torch.cat([held, as_token_ids(chunk, 1).cpu()])
-        while begin + len(held) > start + window:
-            audio = codec.decode(held[start - begin : start - begin + window])[0, 0]
-            yield joiner.add(audio, start * hop, seam=(start + window) * hop - overlap * hop // 2)
-            # The last window is as long as the others and ends with the recording: it may begin one frame on.
-            held, begin = held[start + 1 - begin :], start + 1
-            start += window - overlap
-    last = max(begin, begin + len(held) - window)
-    yield joiner.add(codec.decode(held[last - begin :])[0, 0], last * hop, seam=None)
+        yield from decoder.windows_of(chunk)
+    yield decoder.finish()
+
+
+def _check_open(finished: bool) -> None:
+    if finished:
+        raise CodecError("this recording is finished; make another StreamEncoder or StreamDecoder for the next one")
 
 
 class _Joiner:

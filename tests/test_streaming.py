@@ -13,7 +13,7 @@ from torch import Tensor
 from codec import Codec, CodecError, ModelConfig
 from codec.audio import load
 from codec.config import build
-from codec.streaming import Windows, _Joiner, decode_chunks, encode_chunks
+from codec.streaming import StreamDecoder, StreamEncoder, Windows, _Joiner, decode_chunks, encode_chunks
 
 CORPUS = Path(__file__).parents[1] / "egs" / "mini" / "corpus"
 
@@ -152,6 +152,33 @@ def test_a_window_is_decoded_as_soon_as_it_is_known_not_to_be_the_last(tiny_code
     seen = [(fed, len(audio)) for audio in decode_chunks(tiny_codec, live(), SHORT)]
     seam = 24 * 320 - 240
     assert seen == [(31, seam), *((31 + 18 * i, 18 * 320) for i in range(1, 4)), (100, 100 * 320 - seam - 3 * 18 * 320)]
+
+
+def test_what_is_pushed_gives_what_chunks_give(tiny_codec: Codec, speech: Tensor) -> None:
+    sizes = [1, 0, 7, 3200, 319, 5000]
+    pieces = [speech[sum(sizes[:n]) : sum(sizes[: n + 1])] for n in range(len(sizes))] + [speech[sum(sizes) :]]
+    encoder = StreamEncoder(tiny_codec)
+    pushed = torch.cat([*(encoder.push(piece) for piece in pieces), encoder.finish()])
+    assert torch.equal(pushed, torch.cat(list(encode_chunks(tiny_codec, [speech]))))
+    tokens = torch.arange(100) % 64
+    decoder = StreamDecoder(tiny_codec, SHORT)
+    audio = [decoder.push(piece) for piece in tokens.split([0, 31, 1, 40, 28])]
+    assert [len(part) for part in audio[:2]] == [0, 24 * 320 - 240]  # as soon as a window is full
+    whole = torch.cat([*audio, decoder.finish()])
+    assert torch.equal(whole, torch.cat(list(decode_chunks(tiny_codec, [tokens], SHORT))))
+    for finished, more in ((encoder, speech), (decoder, tokens)):
+        with pytest.raises(CodecError, match="this recording is finished; make another"):
+            finished.push(more)
+        with pytest.raises(CodecError, match="this recording is finished"):
+            finished.finish()
+    with pytest.raises(CodecError, match="no samples"):
+        StreamEncoder(tiny_codec).finish()
+    with pytest.raises(CodecError, match="no tokens"):
+        StreamDecoder(tiny_codec).finish()
+
+
+def test_windows_of_another_length_keep_an_overlap() -> None:
+    assert Windows.of(60) == Windows(60, 2.0) and Windows.of(1) == Windows(1, 0.25)
 
 
 def test_a_seam_is_a_crossfade() -> None:

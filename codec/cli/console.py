@@ -51,6 +51,13 @@ Batch = Annotated[
         help="Of audio that go through the model together, where IN is a folder; 0: one file at a time.",
     ),
 ]
+Window = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SECONDS",
+        help="What is longer is decoded in windows of this length, which costs quality and memory; default: 30.",
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing output.")]
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from codec.cli import console
 from codec.cli.batch import run_batch
 from codec.cli.console import STREAM
-from codec.cli.models import load_transcoder
 from codec.errors import CodecError
 from codec.folders import Plan, Task
 
@@ -18,21 +17,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from codec.cli.models import Load
     from codec.tokenstore import TokenDataset, TokenEntry
     from codec.transcoding import Transcoded, Transcoder
 
 
-def decode_dataset(
-    source: Path,
-    output: Path | None,
-    id_: str | None,
-    *,
-    model: str | None,
-    device: str,
-    dtype: str,
-    jobs: int,
-    force: bool,
-) -> None:
+def decode_dataset(source: Path, output: Path | None, id_: str | None, load: Load, *, jobs: int, force: bool) -> None:
     """Decode the recording ``id_`` into a file, or all into a folder: ``OUT/ID.wav``, the id percent-encoded.
 
     Raises:
@@ -51,13 +41,13 @@ def decode_dataset(
         entry = data.find(id_)
         audio.output_format(output)
         console.check_output(output, force)
-        facts = decode_into_file(_loaded(data, model, device, dtype), entry, output)
+        facts = decode_into_file(_loaded(data, load), entry, output)
         console.report(output, f"{output}: {facts.duration_s:.2f} s, {facts.tokens} tokens")
         return
     if output.exists() and not output.is_dir():
         raise CodecError(f"{output}: is a file; give a folder for the audio of all recordings, or --id for one")
     places = {output / f"{member_key(other)}.wav": place for place, other in enumerate(data.ids())}
-    transcoder, reading = _loaded(data, model, device, dtype), threading.Lock()
+    transcoder, reading = _loaded(data, load), threading.Lock()
 
     def work(_: Path, target: Path) -> Transcoded:
         with reading:
@@ -68,8 +58,8 @@ def decode_dataset(
     run_batch(plan, output, work, transcoder.stop, jobs=jobs, force=force)
 
 
-def _loaded(data: TokenDataset, model: str | None, device: str, dtype: str) -> Transcoder:
-    transcoder = load_transcoder(model, device, lambda: (str(data.folder), data.model.fingerprint), dtype=dtype)
+def _loaded(data: TokenDataset, load: Load) -> Transcoder:
+    transcoder = load(lambda: (str(data.folder), data.model.fingerprint))
     data.check_model(transcoder.codec, transcoder.name)
     return transcoder
 

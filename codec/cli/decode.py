@@ -30,6 +30,7 @@ def decode(
     batch: console.Batch = 0.0,
     dtype: console.Dtype = "float32",
     compile_: console.Compile = False,
+    window: console.Window = None,
     force: console.Force = False,
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
@@ -62,11 +63,11 @@ def decode(
             if given:
                 raise CodecError(f"{source}: {option} is for .svq files, and this is {kind}; leave {option} out")
 
+    load: Load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_, window_s=window)
     if is_token_dataset(source):
         refuse("a token dataset", ("--batch", batch), ("--compile", compile_), ("--partial", partial))
-        decode_dataset(source, output, id_, model=model, device=device, dtype=dtype, jobs=jobs, force=force)
+        decode_dataset(source, output, id_, load, jobs=jobs, force=force)
         return
-    load: Load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_)
     if source == STREAM and model is not None:  # needs not wait for what a pipe brings
         load = _giving(load(None))
     if begins_as_printed(standard_input()) if source == STREAM else not source.is_dir() and is_printed(source):

@@ -49,12 +49,26 @@ def load_model(
 
 
 def load_transcoder(
-    model: str | None, device: str, made: Made | None = None, *, dtype: str = "float32", compile: bool = False
+    model: str | None,
+    device: str,
+    made: Made | None = None,
+    *,
+    dtype: str = "float32",
+    compile: bool = False,
+    window_s: float | None = None,
 ) -> Transcoder:
-    """:func:`load_model` for files."""
+    """:func:`load_model` for files; ``window_s``: of the decoder's windows, None for the default.
+
+    Raises:
+        CodecError: what :func:`load_model` raises, or a window that holds no overlap.
+    """
+    from codec.streaming import DEFAULT_WINDOWS, Windows
     from codec.transcoding import Transcoder
 
-    return Transcoder(*load_model(model, device, made, dtype=dtype, compile=compile))
+    codec, name = load_model(model, device, made, dtype=dtype, compile=compile)
+    windows = DEFAULT_WINDOWS if window_s is None else Windows.of(window_s)
+    windows.sizes(codec)
+    return Transcoder(codec, name, windows)
 
 
 def maker_of(tasks: list[Task]) -> Made | None:

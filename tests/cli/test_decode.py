@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from codec import Codec
-from codec.audio import info
+from codec.audio import info, load
 from codec.bitstream import HEADER_SIZE, Header, write_tokens
+from codec.streaming import DEFAULT_WINDOWS, Windows, decode_chunks
 
 BLOCK = 20  # frames: two seconds are 150 frames in 8 blocks
 BLOCK_BYTES = 6 + BLOCK * 6 // 8
@@ -154,3 +155,20 @@ def test_an_interrupted_decode_leaves_nothing(
     outcome = cli("decode", tokens_path, "-o", tmp_path / "a.wav", "--model", tiny_model_dir)
     assert outcome.code == 130
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.svq", "model"]
+
+
+def test_a_window_of_another_length(
+    cli, tmp_path: Path, tiny_codec: Codec, tiny_model_dir: Path, tokens: Tensor, tokens_path: Path
+) -> None:
+    model = ("--model", tiny_model_dir, "-o", tmp_path / "out.wav", "--force")
+    heard = {}
+    for window_s in (None, 0.4):
+        found = cli("decode", tokens_path, *model, *(() if window_s is None else ("--window", window_s)))
+        assert found.code == 0
+        windows = DEFAULT_WINDOWS if window_s is None else Windows.of(window_s)
+        heard[window_s] = load(tmp_path / "out.wav", 24_000)
+        expected = torch.cat(list(decode_chunks(tiny_codec, [tokens[0]], windows)))[: len(heard[window_s])]
+        torch.testing.assert_close(heard[window_s], expected, atol=2**-15, rtol=0)
+    assert not torch.equal(heard[None], heard[0.4])
+    short = cli("decode", tokens_path, *model, "--window", 0.01)
+    assert short.code == 2 and "window_s=0.01" in short.err
