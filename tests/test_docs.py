@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def test_commands_are_whole_and_brackets_quoted(document: Path) -> None:
         bare = QUOTED.sub("", re.sub(r"(^|\s)#.*", "", block))
         # zsh, the shell of every Mac, refuses a pattern that no file matches.
         assert "[" not in bare, block
+
+
+def test_what_is_to_be_installed_can_be() -> None:
+    """This package is on no index: its extras come from a checkout, and are those of pyproject.toml."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = []
+    for path in [*DOCUMENTS, *(ROOT / "codec").rglob("*.py"), *(ROOT / "recipes").glob("*.py")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"pip install ['\"]?simvq-codec", text), path
+        named += re.findall(r"-e ['\"]\.\[(\w+)\]", text) + re.findall(r"how_to_install\([^)]*?['\"](\w+)['\"]\)", text)
+    assert set(named) == {"data", "eval", "export", "lm"} and set(named) <= extras.keys()
 
 
 def test_each_slurm_task_takes_its_own_rank() -> None:

@@ -1,7 +1,7 @@
 """Networks of the ``transformers`` library: found on disk, never fetched while something is scored.
 
 A network is named by a folder, or by a repository of the Hugging Face hub that ``codec fetch`` (or anything else) has
-put into the hub's cache. The library itself is an extra that ``pip install 'simvq-codec[eval]'`` adds.
+put into the hub's cache. The library itself comes with the extra ``eval``: ``pip install -e '.[eval]'``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.evaluation.unavailable import SystemUnavailableError
 from codec.files import read_json
 
@@ -46,7 +46,7 @@ def transformers() -> ModuleType:
         import transformers as library
     except ImportError:
         raise SystemUnavailableError(
-            "the package transformers is not installed: pip install 'simvq-codec[eval]', or pip install transformers"
+            f"the package transformers is not installed: {how_to_install('transformers', 'eval')}"
         ) from None
     # Its bars and reports are for people who load one network; what matters in them is checked in load().
     library.utils.logging.disable_progress_bar()

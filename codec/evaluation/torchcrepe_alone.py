@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 
 
 @cache
@@ -24,7 +24,7 @@ def torchcrepe() -> Any:
         CodecError: it is not installed.
     """
     if find_spec("torchcrepe") is None:
-        raise CodecError("the package torchcrepe is not installed: pip install 'simvq-codec[eval]'")
+        raise CodecError(f"the package torchcrepe is not installed: {how_to_install('torchcrepe', 'eval')}")
     try:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError):  # not there; of another torch; of another CUDA

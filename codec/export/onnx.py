@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.export.graphs import DecoderGraph, EncoderGraph, code_vectors
 from codec.files import replacing, write_text
 from codec.model import Codec
@@ -165,7 +165,8 @@ def _libraries() -> Any:
         import onnx  # noqa: F401
         import onnxruntime
     except ImportError as error:
-        raise CodecError(f"export needs {error.name}; install it: pip install 'simvq-codec[export]'") from None
+        package = (error.name or "onnx").partition(".")[0]
+        raise CodecError(f"export needs {package}; {how_to_install(package, 'export')}") from None
     return onnxruntime
 
 

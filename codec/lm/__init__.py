@@ -1,5 +1,5 @@
 """Language models over tokens: packing, a causal transformer, its training, its score in bits a token, sampling.
 
-The network is Llama of ``transformers`` (``pip install 'simvq-codec[lm]'``), imported when one is built.
+The network is Llama of ``transformers`` (``pip install -e '.[lm]'``), imported when one is built.
 ``docs/language_models.md`` has the road from a corpus to sampled speech.
 """

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codec.config.lm import LMModelConfig
 from codec.devices import pick_device
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.files import read_json
 from codec.lm.corpus import Vocabulary
 from codec.lm.loss import token_losses
@@ -131,7 +131,8 @@ def _transformers() -> ModuleType:
         import transformers as library
     except ImportError:
         raise CodecError(
-            "the package transformers is not installed; language models need it: pip install 'simvq-codec[lm]'"
+            "the package transformers is not installed; language models need it: "
+            + how_to_install("transformers", "lm")
         ) from None
     library.utils.logging.disable_progress_bar()
     library.utils.logging.set_verbosity_error()

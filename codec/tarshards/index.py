@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from codec.audio import AUDIO_SUFFIXES
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.tarshards.member import Member, OpenTars
 
 INDEX_FILE = "index.json"
@@ -67,8 +67,8 @@ def expand(pattern: str) -> list[str]:
         from braceexpand import braceexpand
     except ImportError:
         raise CodecError(
-            f"{pattern}: braces need the package braceexpand, which comes with webdataset; "
-            "pip install 'simvq-codec[data]', or give the folder"
+            f"{pattern}: braces need the package braceexpand; {how_to_install('braceexpand', 'data')}, or give the "
+            "folder"
         ) from None
     try:
         return list(braceexpand(pattern))

@@ -28,7 +28,7 @@ from codec.audio import AUDIO_SUFFIXES
 from codec.audio.blocks import reason_of
 from codec.audio.files import read_segment
 from codec.config import DataConfig
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.manifest import Utterance
 from codec.tarshards.index import INDEX_FILE, Rates, expand, is_remote, rates_of
 from codec.tarshards.member import Member
@@ -291,5 +291,5 @@ def _opened(url: str) -> Any:
     try:
         from webdataset.gopen import gopen
     except ImportError:
-        raise CodecError(f"{url}: fetching shards needs webdataset; pip install 'simvq-codec[data]'") from None
+        raise CodecError(f"{url}: fetching shards needs webdataset; {how_to_install('webdataset', 'data')}") from None
     return gopen(url)

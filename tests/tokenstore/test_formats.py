@@ -246,7 +246,7 @@ def test_a_missing_package_is_named(make_dataset: Make, monkeypatch: pytest.Monk
     folder, _ = make_dataset("parquet")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    with pytest.raises(CodecError, match=r"pip install 'simvq-codec\[data\]'"):
+    with pytest.raises(CodecError, match=r"pip install -e '\.\[data\]' in the checkout, or pip install pyarrow"):
         TokenDataset(folder)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codec.errors import CodecError
+from codec.errors import CodecError, how_to_install
 from codec.files import replacing
 from codec.tokenstore.entry import TokenEntry, token_dtype
 from codec.tokenstore.formats.base import Format, ShardReader, reading
@@ -26,7 +26,7 @@ def _pyarrow() -> Any:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise CodecError("the parquet format needs pyarrow; pip install 'simvq-codec[data]' (or pyarrow)") from None
+        raise CodecError(f"the parquet format needs pyarrow; {how_to_install('pyarrow', 'data')}") from None
     return pyarrow
 
 
