@@ -23,6 +23,7 @@ from codec.pretrained import (
     TRAINING_FILE,
     WEIGHTS_FILE,
     check_repository_name,
+    find_model,
     replacing_model,
     weight_files,
     write_sums,
@@ -37,12 +38,13 @@ NO_STEP = "train again, or remove the file if the step is not known"
 
 
 def prepare(
-    model: Path, output: Path, repository: str, *, licence: str | None = None, evaluation: Path | None = None
+    model: str | Path, output: Path, repository: str, *, licence: str | None = None, evaluation: Path | None = None
 ) -> Codec:
     """Write the folder that :func:`push` uploads: settings, weights, ``SHA256SUMS`` and the model card ``README.md``.
 
     Args:
-        model: model folder. If it is ``best/`` or ``last/`` of a run, the card says how it was trained.
+        model: folder of a model, or its name as :func:`codec.pretrained.find_model` takes it. If it is ``best/`` or
+            ``last/`` of a run, the card says how it was trained.
         output: folder to write.
         repository: "owner/name", for the card.
         licence: as the hub names it ("mit", "cc-by-4.0"). None: the card says that none is given.
@@ -56,14 +58,15 @@ def prepare(
             written or is the model's own folder.
     """
     check_repository_name(repository)
-    if output.resolve() == model.resolve():
+    folder = find_model(model)
+    if output.resolve() == folder.resolve():
         raise CodecError(f"{output}: is the model's own folder, which stays as it is; give another one to write")
-    codec = Codec.from_pretrained(model, "cpu")
-    card = model_card(codec, repository, licence=licence, run=run_facts(model), scores=scores_of(codec, evaluation))
-    files = [CONFIG_FILE, *weight_files(model)]
+    codec = Codec.from_pretrained(folder, "cpu")
+    card = model_card(codec, repository, licence=licence, run=run_facts(folder), scores=scores_of(codec, evaluation))
+    files = [CONFIG_FILE, *weight_files(folder)]
     with replacing_model(output, [*files, CARD_FILE]) as paths:
         for name in files:  # bytes as they are: weights in half precision stay so
-            shutil.copyfile(model / name, paths[name])
+            shutil.copyfile(folder / name, paths[name])
         paths[CARD_FILE].write_text(card, encoding="utf-8")
     write_sums(output, {name: output / name for name in files})
     return codec

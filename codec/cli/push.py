@@ -12,7 +12,10 @@ from codec.cli.console import Force, check_output, working
 
 
 def push(
-    model: Annotated[Path, typer.Argument(metavar="DIR", help="Model folder: best/ of a run, or a converted model.")],
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="Folder (best/ of a run, or a converted model), or a model that ships."),
+    ],
     repository: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="Repository on the hub.")],
     licence: Annotated[
         str | None, typer.Option("--licence", help="As the hub names it: mit, cc-by-4.0, ... [default: unknown]")
