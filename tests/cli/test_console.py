@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ def test_success_and_chosen_exit_codes() -> None:
         raise typer.Exit(3)
 
     assert outcome_of(app_that(chosen)) == 3
+
+
+def test_the_version_is_that_of_the_package(cli) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    shown = cli("--version")
+    assert (shown.code, shown.out, shown.err) == (0, f"codec {project['version']}\n", "")
 
 
 def test_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
