@@ -61,11 +61,24 @@ def recordings_below(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise CodecError(f"{path}: no such file or folder; give a recording or the folder that holds the recordings")
-    files, unreadable = _files_below(path, FOLDER_SUFFIXES)
+    return _all_below(path, FOLDER_SUFFIXES, "audio")
+
+
+def token_files_below(folder: Path) -> list[Path]:
+    """All .svq files below a folder, by path; links are followed.
+
+    Raises:
+        CodecError: none below it, or a folder that cannot be listed.
+    """
+    return _all_below(folder, (SUFFIX,), "token")
+
+
+def _all_below(folder: Path, suffixes: Sequence[str], kind: str) -> list[Path]:
+    files, unreadable = _files_below(folder, suffixes)
     if unreadable:
         raise CodecError(unreadable[0])
     if not files:
-        raise CodecError(f"{path}: no audio file below it; looked for {', '.join(FOLDER_SUFFIXES)}")
+        raise CodecError(f"{folder}: no {kind} file below it; looked for {', '.join(suffixes)}")
     return files
 
 

@@ -18,11 +18,13 @@ def info(
         Path | None,
         typer.Argument(
             metavar="PATH",
-            help="Token file or dataset, model folder, model that ships, or audio file; - is a .svq on stdin.",
+            help="Token file, folder of them or token dataset, model folder, model that ships, or audio file; "
+            "- is a .svq on stdin.",
         ),
     ] = None,
 ) -> None:
     """Print what a token file, a token dataset, a model or an audio file holds; without PATH, which models ship."""
+    from codec.pretrained import CONFIG_FILE
     from codec.tokenstore.index import is_token_dataset
 
     if path is None:
@@ -32,6 +34,8 @@ def info(
         _token_file(path)
     elif is_token_dataset(path):
         _dataset(path)
+    elif path.is_dir() and not (path / CONFIG_FILE).exists():
+        _folder(path)
     elif path.is_dir() or (not path.exists() and str(path) in bundled.bundled_models()):
         _model(path)
     elif is_token_file(path):
@@ -94,6 +98,51 @@ def _token_file(path: Path) -> None:
         say("warning", f"{name}: {recording.rest()}", "yellow")
     if not recording.is_whole:
         raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
+
+
+def _folder(path: Path) -> None:
+    """Sums over the token files that ``codec encode`` of a folder makes."""
+    from collections import Counter
+
+    from codec.bitstream import read_tokens
+    from codec.folders import token_files_below
+    from codec.pretrained import CONFIG_FILE
+
+    try:
+        files = token_files_below(path)
+    except CodecError as error:
+        raise CodecError(f"{path}: no model, as it has no {CONFIG_FILE}; {error}") from None
+    models: Counter[str] = Counter()
+    tokens, num_bytes, seconds, failed = 0, 0, 0.0, 0
+    for file in files:
+        try:
+            recording = read_tokens(file)
+            if not recording.is_whole:
+                raise CodecError(f"{file}: {recording.damage()}; get it again")
+        except CodecError as error:
+            say("error", str(error), "bold red")
+            failed += 1
+            continue
+        header = recording.header
+        samples = len(recording.tokens) * header.hop_length if recording.num_samples is None else recording.num_samples
+        models[header.fingerprint] += 1
+        tokens += len(recording.tokens)
+        num_bytes += recording.num_bytes
+        seconds += samples / header.sample_rate
+    facts = {
+        "files": f"{len(files)}" + (f", of which {failed} cannot be read" if failed else ""),
+        "model": ", ".join(f"{model} ({count})" if len(models) > 1 else model for model, count in models.most_common()),
+        "tokens": str(tokens),
+        "bytes": str(num_bytes),
+        "duration": f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds:.2f} s",
+    }
+    if seconds:
+        facts["rate"] = f"{8 * num_bytes / seconds:.0f} bit/s"
+    _print(f"{path}: folder of token files", facts)
+    if len(models) > 1:
+        say("warning", f"{path}: of several models; no codec decode of the whole folder can work", "yellow")
+    if failed:
+        raise typer.Exit(2)
 
 
 def _model(path: Path) -> None:

@@ -35,7 +35,10 @@ class _Recording(NamedTuple):
 def tokens(
     files: Annotated[
         list[Path],
-        typer.Argument(metavar="FILE...", help="Audio, .svq files, token datasets or shards; - is a .svq on stdin."),
+        typer.Argument(
+            metavar="FILE...",
+            help="Audio, .svq files or folders of them, token datasets or shards; - is a .svq on stdin.",
+        ),
     ],
     model: console.Model = None,
     device: console.Device = "auto",
@@ -55,8 +58,10 @@ def tokens(
             raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
     encoder, failed = None, None
     loading = False
-    for path in files:
+    for path in _without_folders(files):
         try:
+            if isinstance(path, CodecError):
+                raise path
             if is_token_dataset(path):
                 recordings = _of_dataset(path, ids)
             elif path == STREAM or is_token_file(path):
@@ -76,6 +81,21 @@ def tokens(
             failed = error
     if failed is not None:
         raise failed
+
+
+def _without_folders(paths: list[Path]) -> Iterator[Path | CodecError]:
+    """In the place of a folder, as ``codec encode`` makes one, the token files below it, or why there are none."""
+    from codec.folders import token_files_below
+    from codec.tokenstore.index import is_token_dataset
+
+    for path in paths:
+        if path.is_dir() and not is_token_dataset(path):
+            try:
+                yield from token_files_below(path)
+            except CodecError as error:
+                yield error
+        else:
+            yield path
 
 
 def _as_text(recording: _Recording, form: Form) -> str:

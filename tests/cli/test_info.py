@@ -83,6 +83,25 @@ def test_a_token_file_on_standard_input(
     cli("info", "-").must_be_mistake("standard input: not a .svq file")
 
 
+def test_a_folder_of_token_files(
+    cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec, tiny_model_dir: Path
+) -> None:
+    for name in ("a", "below/b"):
+        cli("encode", stereo_path, "-o", tmp_path / f"{name}{SUFFIX}", "--model", tiny_model_dir)
+    size = (tmp_path / f"a{SUFFIX}").stat().st_size
+    outcome = cli("info", tmp_path)
+    assert outcome.code == 0 and outcome.out.splitlines()[0] == f"{tmp_path}: folder of token files"
+    both = {"model": tiny_codec.fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
+    assert facts(outcome.out) == {"files": "2", **both, "rate": f"{4 * size} bit/s"}
+    (tmp_path / f"torn{SUFFIX}").write_bytes((tmp_path / f"a{SUFFIX}").read_bytes()[:-30])
+    outcome = cli("info", tmp_path)
+    assert outcome.code == 2 and f"torn{SUFFIX}" in outcome.err
+    assert facts(outcome.out) == {"files": "3, of which 1 cannot be read", **both, "rate": f"{4 * size} bit/s"}
+    (tmp_path / "empty").mkdir()
+    outcome = cli("info", tmp_path / "empty")
+    assert outcome.code == 2 and "no model, as it has no config.json" in outcome.err and "no token file" in outcome.err
+
+
 def test_a_model(cli, tiny_codec: Codec, tiny_model_dir: Path) -> None:
     outcome = cli("info", tiny_model_dir)
     assert outcome.code == 0

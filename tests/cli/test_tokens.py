@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,21 @@ def test_audio_token_files_and_datasets_have_the_same_tokens(
     assert cli("tokens", dataset / "tokens-00001.npy", token_file).out == 2 * line
     assert cli("tokens", dataset / "tokens-00001.npy", dataset, "--id", "y/ä.1").out == 2 * line
     assert cli("tokens", token_file, "--format", "plain").out == line.replace(" ", "\n")
+
+
+def test_a_folder_has_those_of_its_files(cli, token_file: Path, tmp_path: Path, expected: list[int]) -> None:
+    folder = tmp_path / "mirrored"
+    for name in ("x/b.wav.svq", "a.svq"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(token_file, folder / name)
+    outcome = cli("tokens", folder, "--format", "json")
+    lines = [json.loads(line) for line in outcome.out.splitlines()]
+    assert [Path(line["id"]) for line in lines] == [folder / "a.svq", folder / "x/b.wav.svq"]
+    assert all(line["tokens"] == expected for line in lines)
+    (tmp_path / "empty").mkdir()
+    outcome = cli("tokens", tmp_path / "empty", folder)
+    assert outcome.code == 2 and "no token file below it" in outcome.err
+    assert len(outcome.out.splitlines()) == 2  # the others are printed nonetheless
 
 
 def test_json_has_what_is_known(
