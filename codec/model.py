@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from copy import deepcopy
 from numbers import Integral
 from pathlib import Path
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import codec.audio as audio_io
+from codec.bitstream import Header, TokenFile, read_tokens, write_tokens
 from codec.config import DecoderConfig, ModelConfig, build
 from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
@@ -38,18 +40,11 @@ from codec.pretrained import (
     replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
-from codec.tensors import as_ints, as_lengths, as_token_ids, as_waves, check_tensor
+from codec.tensors import as_id_batch, as_latents, as_reached, as_recordings, as_token_ids
+from codec.tokens import Tokens, tokens_of_file
 
-
-class Tokens(NamedTuple):
-    """Encoded audio: what :meth:`Codec.decode` needs to restore it to the sample."""
-
-    tokens: Tensor  # (B, F) int64
-    lengths: Tensor  # (B,) int64, samples at the codec's rate
-
-    def frame_lengths(self, hop_length: int) -> Tensor:
-        """Tokens of each item that are its own, (B,)."""
-        return -(-self.lengths // hop_length)
+Audio = Tensor | Sequence[Tensor | np.ndarray]
+AnyTokens = Tokens | TokenFile | Tensor | Sequence[Tensor | np.ndarray]
 
 
 class CodecOutput(NamedTuple):
@@ -179,11 +174,12 @@ class Codec(nn.Module):
     # -- use ------------------------------------------------------------------------------------------------------
 
     @torch.no_grad()  # not inference mode: whoever trains on the tokens could not save them for backward
-    def encode(self, audio: Tensor, sample_rate: int | None = None, lengths: Tensor | None = None) -> Tokens:
+    def encode(self, audio: Audio, sample_rate: int | None = None, lengths: Tensor | None = None) -> Tokens:
         """Turn audio into tokens.
 
         Args:
-            audio: (T,), (B, T) or (B, 1, T), float in [-1, 1], on any device.
+            audio: (T,), (B, T) or (B, 1, T), float in [-1, 1], on any device; or a list of recordings (T,) of any
+                lengths, tensors or arrays.
             sample_rate: of ``audio``, Hz; resampled where it differs from the codec's. None: it is the codec's.
             lengths: (B,) samples that are real in each row of a padded batch. None: all.
 
@@ -192,38 +188,20 @@ class Codec(nn.Module):
             frames is code 0.
 
         Raises:
-            CodecError: no tensor, wrong shape, no samples, not finite, lengths outside the batch, or a sample rate that
-                is no whole number.
+            CodecError: no tensor, wrong shape, no samples, not finite, lengths outside the batch or beside a list, or a
+                sample rate that is no whole number.
         """
-        if sample_rate is not None and not isinstance(sample_rate, Integral):
-            raise CodecError(f"sample_rate={sample_rate!r}: expected whole Hz; give an int")
-        self._check_weights()
-        batch = as_waves(audio, self.device, self.hop_length)
-        own = as_lengths(lengths, batch)
-        if sample_rate is not None and sample_rate != self.sample_rate:
-            items = [
-                audio_io.resample(row[:length], sample_rate, self.sample_rate)
-                for row, length in zip(batch, own, strict=True)
-            ]
-        else:
-            items = [row[:length] for row, length in zip(batch, own, strict=True)]
-        own = [item.shape[-1] for item in items]
-        frames = [-(-length // self.hop_length) for length in own]
-        padded = torch.zeros(len(items), 1, max(own), dtype=torch.float32, device=self.device)
-        for row, item in zip(padded, items, strict=True):
-            row[:, : item.shape[-1]] = item
-        latent = self.inference.latents(self.encoder, padded, None if min(own) == max(own) else torch.tensor(own))
-        tokens = self.quantizer.encode(latent)
-        for row, count in zip(tokens, frames, strict=True):
-            row[count:] = 0
+        latent, own = self._latents(audio, sample_rate, lengths)
+        tokens = self._zero_behind(self.quantizer.encode(latent), own)
         return Tokens(tokens, torch.tensor(own, device=self.device))
 
     @torch.no_grad()
-    def decode(self, tokens: Tokens | Tensor, length: int | None = None) -> Tensor:
+    def decode(self, tokens: AnyTokens, length: int | None = None) -> Tensor:
         """Turn tokens into audio.
 
         Args:
-            tokens: what :meth:`encode` gave, or plain tokens (B, F) or (F,).
+            tokens: what :meth:`encode` gave; plain tokens (B, F) or (F,), or a list of such (F,) of any lengths; or
+                what :func:`codec.bitstream.read_tokens` read.
             length: samples to return, the first of the decoding; None: the encoded length, or F * hop for plain tokens.
 
         Returns:
@@ -231,31 +209,108 @@ class Codec(nn.Module):
 
         Raises:
             CodecError: no tensor, wrong shape or type, a token outside the codebook, a length that the tokens do not
-                reach.
+                reach, or a file of another model.
         """
-        self._check_weights()
-        ids, lengths = tokens if isinstance(tokens, Tokens) else (tokens, None)
-        check_tensor(ids, "tokens")
-        ids = self._check_tokens(ids.unsqueeze(0) if lengths is None and ids.ndim == 1 else ids)
-        reach = ids.shape[-1] * self.hop_length
-        own = [reach] * len(ids) if lengths is None else as_ints(lengths)
-        if len(own) != len(ids) or not all(0 < item <= reach for item in own):
-            raise CodecError(f"lengths={own}: expected {len(ids)} numbers from 1 to {reach}, what the tokens hold")
+        quantized, own = self._embed(tokens)
+        frames = quantized.shape[-1]
         if length is not None and not isinstance(length, Integral):
             raise CodecError(f"length={length!r}: expected one whole number of samples, or Tokens with their lengths")
-        if length is not None and not 0 < length <= reach:
-            raise CodecError(f"length={length}: {ids.shape[-1]} tokens hold 1 to {reach} samples")
-        ids = ids.to(self.device)
+        if length is not None and not 0 < length <= frames * self.hop_length:
+            raise CodecError(f"length={length}: {frames} tokens hold 1 to {frames * self.hop_length} samples")
+        return self._audio(quantized, own, length)
+
+    # What lies on both sides of the bottleneck, for models of continuous latents.
+
+    @torch.no_grad()
+    def latents(self, audio: Audio, sample_rate: int | None = None, lengths: Tensor | None = None) -> Tensor:
+        """Turn audio into latents, which no code has replaced yet; ``quantizer.encode`` makes :meth:`encode`'s tokens.
+
+        Args:
+            audio: as for :meth:`encode`, and so the others.
+            sample_rate: of ``audio``, Hz.
+            lengths: (B,) samples that are real in each row.
+
+        Returns:
+            (B, D, F) float32, F = ceil(T / hop). What follows a shorter item's own frames is 0.
+
+        Raises:
+            CodecError: as :meth:`encode`.
+        """
+        return self._latents(audio, sample_rate, lengths)[0]
+
+    @torch.no_grad()
+    def embed(self, tokens: AnyTokens) -> Tensor:
+        """Look the codes of tokens up, as the decoder sees them: of SimVQ the projected rows, not the frozen table's.
+
+        Args:
+            tokens: as for :meth:`decode`.
+
+        Returns:
+            (B, D, F) float32. What follows a shorter item's own frames is 0.
+
+        Raises:
+            CodecError: as :meth:`decode`.
+        """
+        return self._embed(tokens)[0]
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Turn latents into audio: those of :meth:`embed`, of :meth:`latents` (unquantised), or of a model of them.
+
+        Args:
+            latents: (B, D, F), or (D, F), floats.
+            lengths: (B,) samples at the codec's rate that each row holds, :attr:`Tokens.lengths`. None: F * hop.
+
+        Returns:
+            (B, 1, T) float32, T the longest of ``lengths``. Items that are shorter end in zeros.
+
+        Raises:
+            CodecError: no tensor, another width, no frames, not finite, or lengths that the frames do not reach.
+        """
+        self._check_weights()
+        batch = as_latents(latents, self.latent_dim).to(self.device)
+        reach = batch.shape[-1] * self.hop_length
+        return self._audio(batch, as_reached(lengths, len(batch), reach, "latents"))
+
+    def _latents(self, audio: Audio, sample_rate: int | None, lengths: Tensor | None) -> tuple[Tensor, list[int]]:
+        """(B, D, F) and samples of each row at the codec's rate."""
+        if sample_rate is not None and not isinstance(sample_rate, Integral):
+            raise CodecError(f"sample_rate={sample_rate!r}: expected whole Hz; give an int")
+        self._check_weights()
+        items = as_recordings(audio, lengths, self.device, self.hop_length)
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            items = [audio_io.resample(item, sample_rate, self.sample_rate) for item in items]
+        own = [item.shape[-1] for item in items]
+        padded = torch.zeros(len(items), 1, max(own), dtype=torch.float32, device=self.device)
+        for row, item in zip(padded, items, strict=True):
+            row[:, : item.shape[-1]] = item
+        latent = self.inference.latents(self.encoder, padded, None if min(own) == max(own) else torch.tensor(own))
+        return self._zero_behind(latent, own), own
+
+    def _embed(self, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
+        """(B, D, F) and samples of each row."""
+        self._check_weights()
+        ids, own = self._ids(tokens)
+        return self._zero_behind(self.quantizer.decode(ids.to(self.device)), own), own
+
+    def _audio(self, quantized: Tensor, own: list[int], length: int | None = None) -> Tensor:
+        """(B, D, F) -> (B, 1, T), ``own`` samples of each row and zeros behind them."""
         audio = torch.zeros(len(own), 1, length or max(own), dtype=torch.float32, device=self.device)
         frames = [-(-item // self.hop_length) for item in own]
         longest = max(frames)
         # The decoder's attention and group norm would mix padding into the speech: they are told where a row ends.
         own_frames = None if min(frames) == longest else torch.tensor(frames)
-        decoded = self.inference.audio(self.decoder, self.quantizer.decode(ids[:, :longest]), own_frames)
+        decoded = self.inference.audio(self.decoder, quantized[..., :longest], own_frames)
         for row, item, waveform in zip(audio, own, decoded, strict=True):
             given = min(item, audio.shape[-1])  # cut last: what a sample is depends on all tokens
             row[:, :given] = waveform[:, :given]
         return audio
+
+    def _zero_behind(self, batch: Tensor, own: list[int]) -> Tensor:
+        """(B, ..., F) with zeros behind the frames of ``own`` samples, in place."""
+        for row, item in zip(batch, own, strict=True):
+            row[..., -(-item // self.hop_length) :] = 0
+        return batch
 
     def _check_weights(self) -> None:
         """Tokens are those of float32 weights: of others they would be other tokens."""
@@ -265,8 +320,14 @@ class Codec(nn.Module):
                 'decoder load the model with dtype="bfloat16"'
             )
 
-    def _check_tokens(self, ids: Tensor) -> Tensor:
-        ids = as_token_ids(ids, 2)
+    def _ids(self, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
+        """(B, F) int64, in the codebook, and samples of each row."""
+        if isinstance(tokens, TokenFile):
+            tokens = tokens_of_file(tokens, self.fingerprint)
+        if isinstance(tokens, Tokens):
+            ids = as_token_ids(tokens.tokens, 2)
+        else:
+            ids, own = as_id_batch(tokens, self.hop_length)
         if ids.numel() == 0:
             raise CodecError("no tokens to decode; give at least one")
         low, high = int(ids.min()), int(ids.max())
@@ -275,9 +336,38 @@ class Codec(nn.Module):
                 f"tokens from {low} to {high}: this model's codebook has {self.codebook_size} codes (0 to "
                 f"{self.codebook_size - 1}); were they made by another model?"
             )
-        return ids
+        if isinstance(tokens, Tokens):
+            own = as_reached(tokens.lengths, len(ids), ids.shape[-1] * self.hop_length, "tokens")
+        return ids, own
 
     # -- files ----------------------------------------------------------------------------------------------------
+
+    def save_tokens(self, path: str | Path, tokens: Tokens | Tensor) -> None:
+        """Write the tokens of one recording as ``codec encode`` does, a ``.svq`` file; at once or not at all.
+
+        Args:
+            path: of the file; what is there is replaced.
+            tokens: what :meth:`encode` gave for one recording, or plain tokens (F,) or (1, F).
+
+        Raises:
+            CodecError: tokens that :meth:`decode` refuses, several recordings, or a place that cannot be written.
+        """
+        ids, own = self._ids(tokens)
+        if len(ids) != 1:
+            raise CodecError(
+                f"tokens of {len(ids)} recordings: a .svq file holds one; give Tokens(tokens.tokens[i : i + 1], "
+                "tokens.lengths[i : i + 1]) for each"
+            )
+        header = Header(self.fingerprint, self.sample_rate, self.hop_length, self.codebook_size, own[0])
+        write_tokens(path, header, ids[0, : header.frames_of(own[0])].cpu().numpy())
+
+    def load_tokens(self, path: str | Path) -> Tokens:
+        """Read the tokens of one recording from a ``.svq`` file, for :meth:`decode`; on the CPU.
+
+        Raises:
+            CodecError: no such file, a damaged one, or one of another model.
+        """
+        return tokens_of_file(read_tokens(path), self.fingerprint, str(path))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``; a model that is there stays until this one is whole.

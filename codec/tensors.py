@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
 from numbers import Integral
 
 import numpy as np
@@ -84,13 +85,97 @@ def as_waves(audio: Tensor, device: torch.device, hop_length: int) -> Tensor:
             f"audio of shape {tuple(audio.shape)} would be {rows} recordings of {samples} samples; of (T, channels), "
             "as soundfile reads it, give audio.mean(dim=1)"
         )
-    batch = batch.to(device, torch.float32)
-    peak = float(batch.abs().amax())  # NaN where a sample is
+    return _checked(batch.to(device, torch.float32), "audio")
+
+
+def as_recordings(
+    audio: Tensor | Sequence[Tensor | np.ndarray], lengths: Tensor | None, device: torch.device, hop_length: int
+) -> list[Tensor]:
+    """What :meth:`codec.Codec.encode` takes, as recordings (T,) float32 on the device, without any padding.
+
+    Args:
+        audio: what :func:`as_waves` takes, or a list of recordings (T,), tensors or arrays, of any lengths.
+        lengths: (B,) samples that are real in each row; None: all. A list tells its own.
+        device: where they go.
+        hop_length: samples a token.
+
+    Raises:
+        CodecError: as :func:`as_waves` and :func:`as_lengths`; ``lengths`` beside a list.
+    """
+    if not is_list(audio):
+        check_tensor(audio, "audio")
+        assert isinstance(audio, Tensor)
+        batch = as_waves(audio, device, hop_length)
+        return [row[:length] for row, length in zip(batch, as_lengths(lengths, batch), strict=True)]
+    if lengths is not None:
+        raise CodecError(f"lengths={lengths!r} with a list of recordings, which tells them; leave lengths out")
+    recordings = []
+    for place, item in enumerate(audio):
+        name = f"audio[{place}]"
+        if isinstance(item, np.ndarray) and item.dtype.kind == "f":
+            item = torch.from_numpy(item.astype(np.float32))
+        check_float(item, name)
+        if item.ndim != 1:
+            raise CodecError(f"{name} of shape {tuple(item.shape)}: expected (T,); down-mix channels first")
+        if not len(item):
+            raise CodecError(f"{name} has no samples; give at least one")
+        recordings.append(_checked(item.to(device, torch.float32), name))
+    return recordings
+
+
+def is_list(value: object) -> bool:
+    """Whether it is a list or tuple that holds tensors or arrays, and so stands for items of unequal lengths."""
+    return isinstance(value, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray)) for item in value)
+
+
+def _checked(audio: Tensor, name: str) -> Tensor:
+    """Audio of any shape, once its samples are numbers; a warning where they are no waveform in [-1, 1]."""
+    peak = float(audio.abs().amax())  # NaN where a sample is
     if not math.isfinite(peak):
-        raise CodecError("audio has NaN or infinite samples; repair the recording or leave it out")
+        raise CodecError(f"{name} has NaN or infinite samples; repair the recording or leave it out")
     if peak > LOUDEST:
-        logger.warning("audio has a peak of %g; expected [-1, 1], which 16-bit samples are in over 32768", peak)
-    return batch
+        logger.warning("%s has a peak of %g; expected [-1, 1], which 16-bit samples are in over 32768", name, peak)
+    return audio
+
+
+def as_id_batch(tokens: Tensor | Sequence[Tensor | np.ndarray], hop_length: int) -> tuple[Tensor, list[int]]:
+    """Plain tokens (F,), (B, F), or a list of (F,) of any lengths -> (B, F) int64 and the samples of each row.
+
+    Raises:
+        CodecError: another shape or type, or an item without tokens.
+    """
+    if not is_list(tokens):
+        check_tensor(tokens, "tokens")
+        assert isinstance(tokens, Tensor)
+        ids = as_token_ids(tokens.unsqueeze(0) if tokens.ndim == 1 else tokens, 2)
+        return ids, [ids.shape[-1] * hop_length] * len(ids)
+    items = []
+    for place, item in enumerate(tokens):
+        if isinstance(item, np.ndarray) and item.dtype.kind in "iu":
+            item = torch.from_numpy(item.astype(np.int64))
+        items.append(as_token_ids(item, 1))
+        if not len(items[-1]):
+            raise CodecError(f"no tokens in tokens[{place}]; give at least one")
+    ids = torch.nn.utils.rnn.pad_sequence([item.cpu() for item in items], batch_first=True)
+    return ids, [len(item) * hop_length for item in items]
+
+
+def as_latents(latents: Tensor, dim: int) -> Tensor:
+    """(D, F) or (B, D, F) of any floating-point type -> (B, D, F) float32.
+
+    Raises:
+        CodecError: another shape or type, no frames, or values that are not finite.
+    """
+    check_tensor(latents, "latents")
+    batch = latents.unsqueeze(0) if latents.ndim == 2 else latents
+    if batch.ndim != 3 or batch.shape[1] != dim or not batch.numel() or not batch.is_floating_point():
+        raise CodecError(
+            f"latents of shape {tuple(latents.shape)} and type {latents.dtype}: expected floats (B, {dim}, F) with at "
+            "least one frame, as Codec.latents and Codec.embed give them"
+        )
+    if not bool(batch.isfinite().all()):
+        raise CodecError("latents have NaN or infinite values; find out where they come from")
+    return batch.float()
 
 
 def as_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
@@ -105,6 +190,20 @@ def as_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
     own = as_ints(lengths)
     if len(own) != B or not all(0 < length <= T for length in own):
         raise CodecError(f"lengths={own}: expected {B} numbers from 1 to {T}")
+    return own
+
+
+def as_reached(lengths: Tensor | None, rows: int, reach: int, name: str) -> list[int]:
+    """Samples of each row, of frames that hold ``reach`` of them; None: all. ``name``: of the frames, in messages.
+
+    Raises:
+        CodecError: not one whole number from 1 to ``reach`` for each row.
+    """
+    if lengths is None:
+        return [reach] * rows
+    own = as_ints(lengths)
+    if len(own) != rows or not all(0 < length <= reach for length in own):
+        raise CodecError(f"lengths={own}: expected {rows} numbers from 1 to {reach}, what the {name} hold")
     return own
 
 
