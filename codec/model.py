@@ -197,7 +197,9 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def decode(self, tokens: AnyTokens, length: int | None = None) -> Tensor:
-        """Turn tokens into audio.
+        """Turn tokens into audio, in one pass: time and memory grow with the square of the length.
+
+        What is longer than 30 s goes through :func:`codec.streaming.decode_chunks`, in windows, as commands have it.
 
         Args:
             tokens: what :meth:`encode` gave; plain tokens (B, F) or (F,), or a list of such (F,) of any lengths; or
