@@ -58,10 +58,11 @@ def tokens(
             raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
     encoder, failed = None, None
     loading = False
-    for path in _without_folders(files):
+    for found in _without_folders(files):
         try:
-            if isinstance(path, CodecError):
-                raise path
+            if isinstance(found, CodecError):
+                raise found
+            path = found
             if is_token_dataset(path):
                 recordings = _of_dataset(path, ids)
             elif path == STREAM or is_token_file(path):

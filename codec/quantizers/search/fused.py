@@ -177,19 +177,18 @@ def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tens
     n, D = centered.shape
     within = centered if screen.basis is None else centered @ screen.basis  # (n, d)
     rows = -within.to(screen.dtype)
-    # The longest first: while the device multiplies, the host queues the small rest.
-    minima = _group_minima(rows, screen.chunks[0], screen) if screen.chunks else None
-    slab = _prepare(centered, within, rows, screen)
+    slab: _Queries | None = None
     found = torch.empty(n, SLOTS, dtype=torch.int32, device=centered.device)
     count = torch.zeros(n, dtype=torch.int32, device=centered.device)
     crowded = torch.zeros(n, dtype=torch.bool, device=centered.device)
     offset = 0
     for chunk in screen.chunks:
-        if minima is None:
-            minima = _group_minima(rows, chunk, screen)
+        minima = _group_minima(rows, chunk, screen)
+        if slab is None:  # while the device multiplies, the host queues the small rest
+            slab = _prepare(centered, within, rows, screen)
         crowded |= _list(slab, chunk, screen, minima, offset, found, count)
-        minima = None
         offset += len(chunk.rows)  # only the last is padded
+    assert slab is not None, "a screen has a chunk"
     crowded |= (count > SLOTS) | ~slab.least.isfinite()
     tokens = torch.empty(n, dtype=torch.int64, device=centered.device)
     weight = codes.weight
