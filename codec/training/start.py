@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from codec.config import ModelConfig, RunConfig, build, differences
 from codec.errors import CodecError
 from codec.files import read_json
 from codec.model import Codec
 from codec.pretrained import CONFIG_FILE, check_sums, find_model, load_weights, read_model_weights
+from codec.training.checkpoint import CONFIG
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ def start_from(codec: Codec, config: RunConfig, model: str, *, main_process: boo
     try:
         load_weights(codec, given | kept, where)
     except CodecError as error:
-        raise CodecError(f"{error}; settings that differ there: {'; '.join(found) or 'none'}") from None
+        differing = "; ".join(found) or "none"
+        raise CodecError(f"{error}; settings that differ there: {differing}; {_advice(folder)}") from None
     if not main_process:
         return
     if found:
@@ -67,3 +70,17 @@ def start_from(codec: Codec, config: RunConfig, model: str, *, main_process: boo
             "training.bottleneck_warmup.share of a few steps it is set from them",
             where,
         )
+
+
+def _advice(folder: Path) -> str:
+    """Where settings are that fit the model of a folder."""
+    for config in (folder / CONFIG, folder.parent / CONFIG):  # of a shared model; of a run's best/
+        if config.is_file():
+            return f"--config {_near(config)} has its sizes"
+    return f"set model as in {_near(folder / CONFIG_FILE)}"
+
+
+def _near(path: Path) -> str:
+    """As somebody here would type it."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -12,7 +13,10 @@ from pathlib import Path
 import pytest
 
 import codec.audio as audio_io
+from codec import Codec, CodecError, ModelConfig, bundled, load_run_config
+from codec.config import build
 from codec.manifest import Utterance, write_manifest
+from codec.training.start import start_from
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,3 +112,19 @@ def test_a_missing_config_is_named(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "none.yaml: cannot read the settings" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_page_tunes_the_model_that_ships_by_its_own_sizes() -> None:
+    """And the default settings, which do not fit it, are answered with the file that does."""
+    page = (ROOT / "docs" / "training.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    (line,) = [line for line in page.splitlines() if "train.py" in line and "init_from=simvq" in line]
+    words = shlex.split(line.split("recipes/train.py")[1])
+    name, overrides = words[words.index("--config") + 1], words[words.index("--config") + 2 :]
+    settings = load_run_config(ROOT / name, overrides)
+    assert settings.init_from is not None and str(settings.output) == "exp/interviews"
+    folder = bundled.bundled_models()[settings.init_from].folder
+    assert settings.model == build(ModelConfig, json.loads((folder / "config.json").read_text()))
+    assert settings.training.bottleneck_warmup.share == 0
+    with pytest.raises(CodecError, match=rf"--config \S*{name} has its sizes"):
+        tiny = load_run_config(ROOT / "egs/mini/conf/tiny.yaml", overrides)
+        start_from(Codec(tiny.model), tiny, settings.init_from)

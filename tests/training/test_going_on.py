@@ -125,6 +125,11 @@ def test_a_start_from_another_model_says_what_is_not_kept(
         CodecError, match=r"of another shape .*settings that differ there: model\.decoder\.dim=16, here 24"
     ):
         make_trainer(make_config("wide", model={"decoder": {"dim": 24}}, training=kept, **start))
+    with pytest.raises(CodecError, match=rf"here 24; --config {trained.run / 'config.yaml'} has its sizes"):
+        make_trainer(make_config("wide", model={"decoder": {"dim": 24}}, training=kept, **start))
+    (trained.run / "config.yaml").unlink()
+    with pytest.raises(CodecError, match=rf"set model as in {trained.run / 'last' / 'config.json'}"):
+        make_trainer(make_config("wide", model={"decoder": {"dim": 24}}, training=kept, **start))
     with pytest.raises(CodecError, match=r"one: is the folder of a run; its model is .*best"):
         make_trainer(make_config("run", training=kept, init_from=str(trained.run)))
     (trained.run / "last" / "config.json").unlink()
