@@ -35,7 +35,9 @@ def decode(
     partial: Annotated[
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
     ] = False,
-    id_: Annotated[str | None, typer.Option("--id", help="Of a token dataset, the one recording to decode.")] = None,
+    id_: Annotated[
+        str | None, typer.Option("--id", help="Of a token dataset or list, the one recording to decode.")
+    ] = None,
 ) -> None:
     """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg.
 
@@ -75,7 +77,9 @@ def decode(
         decode_printed(source, output, id_, load, model_is_named=model is not None, jobs=jobs, force=force)
         return
     if id_ is not None:
-        raise CodecError(f"{source}: --id names a recording of a token dataset, and this is none; leave --id out")
+        raise CodecError(
+            f"{source}: --id names a recording of a token dataset or list, and this is none; leave --id out"
+        )
     target = console.output_of(source, output, DECODED)
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
