@@ -78,7 +78,7 @@ def decode(
         return
     if id_ is not None:
         raise CodecError(
-            f"{source}: --id names a recording of a token dataset or list, and this is none; leave --id out"
+            f"{source}: --id is for token datasets and lists, and this is none; leave --id out"
         )
     target = console.output_of(source, output, DECODED)
     # What is wrong with the names, and damage, show before the model is loaded.
