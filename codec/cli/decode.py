@@ -77,9 +77,7 @@ def decode(
         decode_printed(source, output, id_, load, model_is_named=model is not None, jobs=jobs, force=force)
         return
     if id_ is not None:
-        raise CodecError(
-            f"{source}: --id is for token datasets and lists, and this is none; leave --id out"
-        )
+        raise CodecError(f"{source}: --id is for token datasets and lists, and this is none; leave --id out")
     target = console.output_of(source, output, DECODED)
     # What is wrong with the names, and damage, show before the model is loaded.
     if source.is_dir():
