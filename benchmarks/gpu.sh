@@ -200,18 +200,23 @@ tests() {
 # To OUT: results, logs, metrics, and the newest model in half precision. After every step, in place of what is there.
 bring_back() {
   [[ -n ${OUT:-} ]] || return 0
-  local files=("$out") folder
+  local files=("$out") folder file
   folder=$(mktemp -d)
   if [[ -e $model/last/config.json ]]; then
     "$PYTHON" -c 'import sys
 from codec import Codec
 Codec.from_pretrained(sys.argv[1], "cpu").half().save_pretrained(sys.argv[2])' "$model/last" "$folder/model" &&
       cp "$model/last/training.json" "$folder/model"
-    files+=("$model/config.yaml" "$model/metrics.jsonl" -C "$folder" model)
+    for file in "$model/config.yaml" "$model/metrics.jsonl"; do [[ ! -e $file ]] || files+=("$file"); done
+    [[ ! -e $folder/model ]] || files+=(-C "$folder" model)
   fi
   mkdir "$folder/pieces"
-  tar -c --exclude=train "${files[@]}" | split -b 15m -d - "$folder/pieces/results.tar." &&
-    rm -f "$OUT"/results.tar.* && mv "$folder"/pieces/* "$OUT"
+  # What tar could not take whole is no reason to keep the rest.
+  tar -c --exclude=train "${files[@]}" | split -b 15m -d - "$folder/pieces/results.tar." || true
+  if [[ -s $folder/pieces/results.tar.00 ]]; then
+    rm -f "$OUT"/results.tar.*
+    mv "$folder"/pieces/* "$OUT"
+  fi
   rm -rf "$folder"
 }
 

@@ -8,7 +8,7 @@ import os
 import stat
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -119,6 +119,19 @@ def read_json(path: str | Path, advice: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CodecError(f"{path}: not a JSON object; {advice}")
     return content
+
+
+def remove_files(paths: Iterable[Path]) -> None:
+    """Remove files; what is not there need not be removed.
+
+    Raises:
+        CodecError: one that cannot be removed.
+    """
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise CodecError(f"{path}: cannot be removed ({error.strerror}); choose another folder") from None
 
 
 def refuse_pipe(path: Path) -> None:

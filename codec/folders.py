@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from codec.audio.blocks import FOLDER_SUFFIXES
@@ -100,6 +100,22 @@ def plan_decoding(folder: Path, output: Path) -> Plan:
     """
 
     return _plan(folder, output, (SUFFIX,), lambda name: _as_audio(name[: -len(SUFFIX)]))
+
+
+def decoded_names(ids: Sequence[str]) -> list[str]:
+    """:func:`decoded_name` of each; where two paths have one name, with the folders that tell them apart.
+
+    ``x/a.wav`` and ``y/a.wav`` become themselves, and ``/data/x/a.wav`` and ``/data/y/a.wav`` the same.
+    """
+    names = [decoded_name(id_) for id_ in ids]
+    places = [PurePath(os.path.normpath(id_)) for id_ in ids]
+    if len(set(names)) == len(names) or len({place.is_absolute() for place in places}) > 1:
+        return names
+    parent = os.path.commonpath([place.parent for place in places])
+    folders = [place.parent.relative_to(parent or ".") for place in places]
+    if any(".." in folder.parts for folder in folders):
+        return names
+    return [str(folder / name) for folder, name in zip(folders, names, strict=True)]
 
 
 def decoded_name(id_: str) -> str:

@@ -40,7 +40,7 @@ from codec.pretrained import (
     replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
-from codec.tensors import as_id_batch, as_latents, as_reached, as_recordings, as_token_ids
+from codec.tensors import as_id_batch, as_latents, as_reached, as_recordings, as_token_ids, check_in_codebook
 from codec.tokens import Tokens, tokens_of_file
 
 Audio = Tensor | Sequence[Tensor | np.ndarray]
@@ -332,12 +332,7 @@ class Codec(nn.Module):
             ids, own = as_id_batch(tokens, self.hop_length)
         if ids.numel() == 0:
             raise CodecError("no tokens to decode; give at least one")
-        low, high = int(ids.min()), int(ids.max())
-        if low < 0 or high >= self.codebook_size:
-            raise CodecError(
-                f"tokens from {low} to {high}: this model's codebook has {self.codebook_size} codes (0 to "
-                f"{self.codebook_size - 1}); were they made by another model?"
-            )
+        check_in_codebook(ids, self.codebook_size)
         if isinstance(tokens, Tokens):
             own = as_reached(tokens.lengths, len(ids), ids.shape[-1] * self.hop_length, "tokens")
         return ids, own

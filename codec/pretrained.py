@@ -23,6 +23,7 @@ PARTS_INDEX_FILE = "model.safetensors.index.json"
 PARTS = "model-*-of-*.safetensors"
 CHECKSUMS_FILE = "SHA256SUMS"  # of a shared model, in the format of sha256sum
 TRAINING_FILE = "training.json"  # in best/ and last/ of a run: {"step": steps trained}
+INNER = ("best", "last")  # models in the folder of a run
 _REPOSITORY = r"[\w-][\w.-]*/[\w-][\w.-]*"  # owner/name
 
 
@@ -44,7 +45,7 @@ def find_model(name_or_dir: str | Path, revision: str | None = None) -> Path:
             raise CodecError(f"{name}: is no repository, and has no revision {revision!r}; leave it out")
         if shipped:
             return bundled_folder(shipped)
-        for inner in ("best", "last"):
+        for inner in INNER:
             if not (directory / CONFIG_FILE).exists() and (directory / inner / CONFIG_FILE).exists():
                 raise CodecError(f"{name}: is the folder of a run; its model is {directory / inner}")
         return directory

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.model import Codec
-from codec.tensors import as_token_ids, check_tensor
+from codec.tensors import as_token_ids, check_in_codebook, check_tensor
 
 PIECE_S = 6.0  # audio that the encoder takes at once, whatever the size of the chunks
 
@@ -176,7 +176,10 @@ class StreamDecoder:
         """The windows that ``tokens`` fill, one at a time."""
         _check_open(self._finished)
         hop, window, overlap = self._codec.hop_length, self._window, self._overlap
-        self._held = torch.cat([self._held, as_token_ids(tokens, 1).cpu()])
+        ids = as_token_ids(tokens, 1).cpu()
+        if len(ids):  # now: in a window that is full they would take the others with them
+            check_in_codebook(ids, self._codec.codebook_size)
+        self._held = torch.cat([self._held, ids])
         while self._begin + len(self._held) > self._start + window:
             first = self._start - self._begin
             audio = self._codec.decode(self._held[first : first + window])[0, 0]

@@ -160,6 +160,20 @@ def as_id_batch(tokens: Tensor | Sequence[Tensor | np.ndarray], hop_length: int)
     return ids, [len(item) * hop_length for item in items]
 
 
+def check_in_codebook(ids: Tensor, codebook_size: int) -> None:
+    """Refuse tokens, at least one, of which any is no code.
+
+    Raises:
+        CodecError: the least and the greatest of them.
+    """
+    low, high = int(ids.min()), int(ids.max())
+    if low < 0 or high >= codebook_size:
+        raise CodecError(
+            f"tokens from {low} to {high}: this model's codebook has {codebook_size} codes (0 to {codebook_size - 1}); "
+            "were they made by another model?"
+        )
+
+
 def as_latents(latents: Tensor, dim: int) -> Tensor:
     """(D, F) or (B, D, F) of any floating-point type -> (B, D, F) float32.
 

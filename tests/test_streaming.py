@@ -222,6 +222,17 @@ def test_tokens_that_cannot_be_decoded(tiny_codec: Codec) -> None:
             list(decode_chunks(tiny_codec, [torch.arange(9), chunk]))
 
 
+def test_one_bad_token_does_not_spoil_a_stream(tiny_codec: Codec) -> None:
+    tokens = torch.arange(50) % 64
+    decoder = StreamDecoder(tiny_codec, SHORT)
+    first = decoder.push(tokens[:20])
+    for bad in ([5, 64], [-1]):
+        with pytest.raises(CodecError, match="this model's codebook has 64 codes"):
+            decoder.push(torch.tensor(bad))
+    heard = torch.cat([first, decoder.push(tokens[20:]), decoder.finish()])
+    assert torch.equal(heard, torch.cat(list(decode_chunks(tiny_codec, [tokens], SHORT))))
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int32])
 def test_tokens_may_be_of_any_integer_type(tiny_codec: Codec, dtype: torch.dtype) -> None:
     tokens = torch.arange(20) % 64

@@ -70,8 +70,12 @@ def decode(
         refuse("a token dataset", ("--batch", batch), ("--compile", compile_), ("--partial", partial))
         decode_dataset(source, output, id_, load, jobs=jobs, force=force)
         return
-    if source == STREAM and model is not None:  # needs not wait for what a pipe brings
-        load = _giving(load(None))
+    if source == STREAM:  # what is wrong with the names needs not wait for what a pipe brings
+        if output is not None and output != STREAM and output.suffix and not output.is_dir():
+            audio.output_format(output)
+            console.check_output(output, force)
+        if model is not None:
+            load = _giving(load(None))
     if begins_as_printed(standard_input()) if source == STREAM else not source.is_dir() and is_printed(source):
         refuse("a list of tokens", ("--batch", batch), ("--partial", partial))
         decode_printed(source, output, id_, load, model_is_named=model is not None, jobs=jobs, force=force)

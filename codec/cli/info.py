@@ -24,7 +24,7 @@ def info(
     ] = None,
 ) -> None:
     """Print what a token file, a token dataset, a model or an audio file holds; without PATH, which models ship."""
-    from codec.pretrained import CONFIG_FILE
+    from codec.pretrained import CONFIG_FILE, INNER
     from codec.tokenstore.index import is_token_dataset
 
     if path is None:
@@ -34,7 +34,7 @@ def info(
         _token_file(path)
     elif is_token_dataset(path):
         _dataset(path)
-    elif path.is_dir() and not (path / CONFIG_FILE).exists():
+    elif path.is_dir() and not any((path / name / CONFIG_FILE).exists() for name in ("", *INNER)):
         _folder(path)
     elif path.is_dir() or (not path.exists() and str(path) in bundled.bundled_models()):
         _model(path)

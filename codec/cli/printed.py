@@ -12,7 +12,7 @@ from codec.cli.batch import run_batch
 from codec.cli.console import DECODED, STREAM, working
 from codec.cli.dataset import decode_entry, decode_into_file
 from codec.errors import CodecError
-from codec.folders import Plan, Task, decoded_name
+from codec.folders import Plan, Task, decoded_names
 
 if TYPE_CHECKING:
     from codec.cli.models import Load
@@ -82,8 +82,8 @@ def _targets(printed: PrintedTokens, source: Path, output: Path | None) -> list[
     if not output.is_dir() and (output.exists() or output.suffix.lower() in WRITABLE):
         raise CodecError(f"{many}, and {output} is one file; give a folder with -o, or --id for one of them")
     claimed: dict[Path, str] = {}
-    for id_, recording in zip(printed.ids, printed.recordings, strict=True):
-        target = output / decoded_name(id_)
+    for name, recording in zip(decoded_names(printed.ids), printed.recordings, strict=True):
+        target = output / name
         if target in claimed:
             raise CodecError(
                 f"{recording.where} and {claimed[target]} would both become {target}; give them different ids"

@@ -93,9 +93,10 @@ def require_alike(a: Evaluation, b: Evaluation) -> None:
             raise CodecError(
                 f"{value} of {name_a} and {name_b} comes from other weights each ({ours}, {theirs}); score both alike"
             )
-        texts = [evaluation.settings.get(SCORED_WITH, {}).get(value, {}).get("texts") for evaluation in (a, b)]
-        if texts[0] != texts[1]:
-            raise CodecError(f"{value} of {name_a} and {name_b} is against other texts each; score both alike")
+        for fact, what in (("texts", "is against other texts"), ("definition", "has another definition")):
+            noted = [evaluation.settings.get(SCORED_WITH, {}).get(value, {}).get(fact) for evaluation in (a, b)]
+            if noted[0] != noted[1]:
+                raise CodecError(f"{value} of {name_a} and {name_b} {what} each; score both alike")
     other = [
         id_
         for id_ in sorted(a.records.keys() & b.records.keys())

@@ -56,6 +56,7 @@ class Metric(ABC):
     needs_reference: ClassVar[bool] = True
     needs_text: ClassVar[bool] = False  # compares with what the manifest says is said
     weights: str | None = None  # SHA-256 of what it was loaded from, where it is learned
+    definition: ClassVar[int] = 1  # raised when its numbers change: those of two definitions are never mixed
 
     @property
     def in_pool(self) -> bool:

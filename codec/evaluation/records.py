@@ -16,11 +16,12 @@ from types import TracebackType
 from typing import Any, Self, TextIO
 
 from codec.errors import CodecError
-from codec.files import read_json, replacing, write_text
+from codec.files import read_json, remove_files, replacing, write_text
 
 SETTINGS_FILE = "settings.json"
 RECORDS_FILE = "utterances.jsonl"
 PARTS_FOLDER = "parts"
+AUDIO_FOLDER = "audio"
 # What settings.json says beside the settings. It grows as metrics join, and is no reason to refuse a folder.
 SCORED_WITH = "scored_with"  # value -> digests of the weights and texts that its scores rest on
 DEFINITIONS = "definitions"  # value -> how it is shown, so that a later run without its metric still can
@@ -41,7 +42,7 @@ class Record:
     tokens: list[int] | None = None
     file_bytes: int | None = None  # of the coded file
     recording: str | None = None  # fingerprint of what was reconstructed
-    sound: bool = False  # the reconstruction is kept, as audio/ID.wav
+    sound: bool | None = None  # whether audio/ID.wav is the reconstruction; None: from before this was noted
 
     def merged(self, later: Record) -> Record:
         """This record with what a later run adds. Its scores take the place of an error; an error drops no scores."""
@@ -183,8 +184,7 @@ class Store:
 
     def _clear(self) -> None:
         """Remove what this class writes, and nothing else."""
-        for name in (SETTINGS_FILE, RECORDS_FILE):
-            (self.folder / name).unlink(missing_ok=True)
+        remove_files(self.folder / name for name in (SETTINGS_FILE, RECORDS_FILE))
         if self._parts.is_dir():
             shutil.rmtree(self._parts)
 
@@ -231,6 +231,12 @@ def is_complete(record: Record | None, values: Iterable[str]) -> bool:
     if record is None or (record.error is not None and not (record.scores or record.failures)):
         return False
     return all(value in record.scores or value in record.failures for value in values)
+
+
+def sound_of(folder: Path, record: Record) -> Path | None:
+    """The reconstruction that was kept with a record. What else lies there may be another system's, of before."""
+    path = folder / AUDIO_FOLDER / f"{record.id}.wav"
+    return path if record.sound is not False and path.is_file() else None
 
 
 def _short(digest: str | None) -> str:

@@ -25,14 +25,14 @@ from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
 from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.recordings import check_file, check_unchanged, fingerprint
-from codec.evaluation.records import DEFINITIONS, VERSIONS, Part, Record, Store, is_complete
+from codec.evaluation.records import AUDIO_FOLDER, DEFINITIONS, VERSIONS, Part, Record, Store, is_complete, sound_of
 from codec.evaluation.report import SUMMARY_FILES
 from codec.evaluation.speed import SPEED_FILE, Speed
 from codec.evaluation.systems import System
 from codec.evaluation.versions import versions
+from codec.files import read_json, remove_files
 from codec.manifest import Utterance
 
-AUDIO_FOLDER = "audio"
 MAX_LENGTH_DIFFERENCE_S = 0.5  # beyond it reference and reconstruction are not a pair
 
 Progress = Callable[[int, int], None]  # (utterances done, of how many) in this process
@@ -93,10 +93,12 @@ def evaluate(
     store = Store(folder)
     if state.is_main_process:
         if overwrite:  # they may be of another system; before its scores, so that none of them outlives those
-            for name in (SPEED_FILE, *SUMMARY_FILES):
-                (store.folder / name).unlink(missing_ok=True)
+            remove_files(store.folder / name for name in (SPEED_FILE, *SUMMARY_FILES))
         store.open(_settings(system, utterances, protocol), overwrite, scored_with=_scored_with(metrics, utterances))
         check_unchanged(store, utterances)
+        if not store.notes(DEFINITIONS) and (summary := store.folder / SUMMARY_FILES[0]).is_file():
+            # From before definitions were noted: what the folder holds is in its summary.
+            store.note(DEFINITIONS, read_json(summary, "remove it").get("definitions", {}))
         store.note(DEFINITIONS, definitions(metrics))
     state.wait_for_everyone()
 
@@ -106,7 +108,7 @@ def evaluate(
         utterance
         for utterance in utterances
         if not is_complete(found := done.get(utterance.id), values)
-        or (save_audio and found is not None and not found.sound)
+        or (save_audio and not (found is not None and sound_of(store.folder, found)))
     ]
     mine = share(open_ones, state.process_index, state.num_processes)
     # All have read what is done before any makes a part.
@@ -275,9 +277,9 @@ def _reconstruct(
         record.tokens = reconstruction.tokens.tolist()
     record.file_bytes = reconstruction.file_bytes
     speed.add(utterance.duration_s, reconstruction.encode_s, reconstruction.decode_s)
+    record.sound = audio_folder is not None
     if audio_folder is not None:
         audio_io.write(audio_folder / f"{utterance.id}.wav", reconstruction.audio, system.sample_rate)
-        record.sound = True
     degraded = reconstruction.audio if reconstruction.from_file else as_16_bit(reconstruction.audio, protocol.peak)
     return record, Pair(reference, degraded, system.sample_rate, utterance.text)
 
@@ -323,6 +325,8 @@ def _scored_with(metrics: Sequence[Metric], utterances: Sequence[Utterance]) -> 
         facts = {"weights": metric.weights} if metric.weights else {}
         if metric.needs_text:
             facts["texts"] = texts.hexdigest()
+        if metric.definition > 1:
+            facts["definition"] = str(metric.definition)
         if facts:
             found |= dict.fromkeys(metric.values, facts)
     return found

@@ -40,6 +40,7 @@ class WordErrorRate(NetworkMetric):
     counts: ClassVar[tuple[str, ...]] = ("wer_words", "wer_original_words")
     sample_rate: ClassVar[int] = 16_000
     needs_text: ClassVar[bool] = True
+    definition: ClassVar[int] = 2  # 1: of two equal letters in a row one was lost, and marks parted words
 
     def __init__(self, recogniser: str | Path | None = None, device: torch.device | str = "cpu") -> None:
         super().__init__(recogniser or hub.REPOSITORIES["wer"], device)

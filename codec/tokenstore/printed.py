@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -151,14 +153,20 @@ def _read(file: BinaryIO, name: str) -> list[_Recording]:
         return _of_array(file, name)
     lines = _lines(file, name)
     try:
-        where, first = next(lines)
+        begin = next(lines)
     except StopIteration:
         raise CodecError(f"{name}: is empty; {_FORMS}") from None
-    parse: Callable[[str, bytes], _Recording] = _of_object if first[:1] in b"{[" else _of_numbers
-    recordings = [parse(where, first), *(parse(*line) for line in lines)]
-    if parse is _of_numbers and all(len(recording.tokens) == 1 for recording in recordings):
-        return [_Recording(name, np.concatenate([recording.tokens for recording in recordings]))]
-    return recordings
+    if begin[1][:1] in b"{[":
+        return [_of_object(*line) for line in chain([begin], lines)]
+    # A token a line is one recording, of hours even: nothing but the numbers is kept while there is no other line.
+    column = array("q")
+    for where, line in chain([begin], lines):
+        if _NUMBER.fullmatch(line) is None:
+            before = ((f"{name}: line {number}", token) for number, token in enumerate(column, 1))
+            alone = [_Recording(place, _in_range(place, [token])) for place, token in before]
+            return [*alone, _of_numbers(where, line), *(_of_numbers(*others) for others in lines)]
+        column.append(int(line))
+    return [_Recording(name, _in_range(name, np.array(column)))]
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[tuple[str, bytes]]:
@@ -204,7 +212,7 @@ def _of_object(where: str, line: bytes) -> _Recording:
 def _of_array(file: BinaryIO, name: str) -> list[_Recording]:
     try:
         array = np.load(BytesIO(file.read()), allow_pickle=False)
-    except (ValueError, EOFError, MemoryError) as error:  # the last: of a header that claims too much
+    except (ValueError, EOFError, MemoryError, OverflowError, TypeError) as error:  # the last: of headers that lie
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CodecError(f"{name}: no array that can be read ({reason}); write it again by numpy.save") from None
     if array.dtype.kind not in "iu" or array.ndim not in (1, 2):
@@ -235,7 +243,8 @@ def _checked(where: str, tokens: object) -> np.ndarray:
 def _in_range(where: str, tokens: Sequence[int] | np.ndarray) -> np.ndarray:
     if not len(tokens):
         raise CodecError(f"{where}: no tokens; give at least one, or leave the recording out")
-    low, high = int(min(tokens)), int(max(tokens))
+    ends = (tokens.min(), tokens.max()) if isinstance(tokens, np.ndarray) else (min(tokens), max(tokens))
+    low, high = map(int, ends)
     if low < 0 or high >= MAX_CODES:
         raise CodecError(f"{where}: tokens from {_shown(low)} to {_shown(high)}: expected 0 to K - 1 of K codes")
     return np.array(tokens, np.int32)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -97,6 +98,9 @@ def test_a_folder_of_token_files(
     outcome = cli("info", tmp_path)
     assert outcome.code == 2 and f"torn{SUFFIX}" in outcome.err
     assert facts(outcome.out) == {"files": "3, of which 1 cannot be read", **both, "rate": f"{4 * size} bit/s"}
+    shutil.copytree(tiny_model_dir, tmp_path / "run" / "best")
+    shutil.copy(tmp_path / f"a{SUFFIX}", tmp_path / "run" / f"sample{SUFFIX}")
+    cli("info", tmp_path / "run").must_be_mistake("is the folder of a run; its model is", "run/best")
     (tmp_path / "empty").mkdir()
     outcome = cli("info", tmp_path / "empty")
     assert outcome.code == 2 and "no model, as it has no config.json" in outcome.err and "no token file" in outcome.err

@@ -184,6 +184,59 @@ def test_arrays_that_are_no_tokens(cli, tmp_path: Path, model, array: np.ndarray
     cli("decode", tmp_path / "t.npy", *model).must_be_mistake("t.npy: no array that can be read")
 
 
+@pytest.mark.parametrize("shape", ["(99999999999999999999999,)", "(True,)"])
+def test_headers_of_arrays_that_lie(cli, tmp_path: Path, model, shape: str) -> None:
+    np.save(tmp_path / "t.npy", np.arange(9))
+    content = (tmp_path / "t.npy").read_bytes()
+    header = f"{{'descr': '<i8', 'fortran_order': False, 'shape': {shape}, }}".encode()
+    (tmp_path / "t.npy").write_bytes(content[:10] + header.ljust(117) + b"\n" + content[128:])
+    cli("decode", tmp_path / "t.npy", *model).must_be_mistake("t.npy: no array that can be read")
+
+
+def test_a_column_of_numbers_is_one_recording_and_nothing_else(cli, tmp_path: Path, model) -> None:
+    for text, samples_of in (("4\n" * 9, {"t.decoded": 9}), ("4\n" * 3 + "5 6\n4\n", {"1": 1, "4": 2, "5": 1})):
+        (tmp_path / "t.txt").write_text(text)
+        several = len(samples_of) > 1
+        where = tmp_path / "many" if several else tmp_path / "t.decoded.wav"
+        assert cli("decode", tmp_path / "t.txt", "-o", where, *model).code == 0
+        for name, frames in samples_of.items():
+            path = where / f"{name}.wav" if several else where
+            assert audio_io.info(path).num_samples == 320 * frames
+    (tmp_path / "t.txt").write_text("4\n" * 3 + "64\n")
+    cli("decode", tmp_path / "t.txt", "-o", tmp_path / "no.wav", *model).must_be_mistake("64")
+
+
+def test_equal_names_in_other_folders_are_told_apart(cli, token_file: Path, tmp_path: Path, model) -> None:
+    for name in ("x/a.wav.svq", "y/z/a.wav.svq"):
+        (tmp_path / "made" / name).parent.mkdir(parents=True)
+        shutil.copy(token_file, tmp_path / "made" / name)
+    (tmp_path / "t.jsonl").write_text(cli("tokens", tmp_path / "made", "--format", "json").out)
+    assert cli("decode", tmp_path / "t.jsonl", "-o", tmp_path / "out", *model).code == 0
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.wav"))
+    assert found == ["x/a.wav", "y/z/a.wav"]
+
+
+def test_no_id_leads_out_of_the_folder(cli, tmp_path: Path, model) -> None:
+    ids = ("../x/a.wav", "../y/a.wav", "../../a.wav", "/etc/a.wav", "a.wav")
+    for some in (ids[:2], ids[:3], ids[2:], ids):
+        (tmp_path / "t.jsonl").write_text("".join(line(id=one) + "\n" for one in some))
+        cli("decode", tmp_path / "t.jsonl", "-o", tmp_path / "in" / "out", *model, "--force")
+    made = [path for path in tmp_path.rglob("*.wav") if not path.is_relative_to(tmp_path / "in" / "out")]
+    assert made == []
+
+
+def test_a_pipe_is_not_waited_for_where_the_output_is_refused(
+    cli, tmp_path: Path, model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never() -> None:
+        raise AssertionError("read from the pipe")
+
+    monkeypatch.setattr("codec.files.standard_input", never)
+    (tmp_path / "there.wav").write_text("precious")
+    cli("decode", "-", "-o", tmp_path / "there.wav", *model).must_be_mistake("exists already", "--force")
+    cli("decode", "-", "-o", tmp_path / "x.mp4", *model).must_be_mistake("x.mp4")
+
+
 def test_places_that_cannot_be_meant(cli, tmp_path: Path, model) -> None:
     source = tmp_path / "x.wav"  # by whatever name
     source.write_text(line(id="y/x.wav") + "\n" + line() + "\n")
@@ -199,7 +252,7 @@ def test_places_that_cannot_be_meant(cli, tmp_path: Path, model) -> None:
     for option in (("--batch", 10), ("--partial",)):
         done = cli("decode", source, "-o", tmp_path / "out", *option, *model)
         done.must_be_mistake(option[0], "list of tokens", f"leave {option[0]} out")
-    for other in ("z/x.wav", "x.svq"):
+    for other in ("./y/x.wav", "y/x.svq"):
         source.write_text(line(id="y/x.wav") + "\n" + line(id=other))
         done = cli("decode", source, "-o", tmp_path / "out", *model)
         done.must_be_mistake("x.wav: line 2 and", "line 1 would both become", "give them different ids")

@@ -19,7 +19,7 @@ from codec.evaluation.compare import Evaluation, compare
 from codec.evaluation.mel import LogMelDistance
 from codec.evaluation.pair import Pair, as_16_bit
 from codec.evaluation.reconstructed_files import ReconstructedFiles
-from codec.evaluation.records import Record
+from codec.evaluation.records import Record, sound_of
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import share
 from codec.evaluation.speed import Speed, write_speed
@@ -277,6 +277,51 @@ def test_sounds_can_be_asked_for_later(utterances: list[Utterance], tmp_path: Pa
     }
     evaluate(system, utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
     assert len(system.asked) == 2
+
+
+def test_sounds_that_were_removed_are_made_again(utterances: list[Utterance], tmp_path: Path) -> None:
+    evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
+    (tmp_path / "audio" / "u1.wav").unlink()
+    system = NoisySystem()
+    evaluate(system, utterances[:2], [PeakMetric()], tmp_path, save_audio=True)
+    assert system.asked == ["u1"] and (tmp_path / "audio" / "u1.wav").is_file()
+
+
+def test_folders_of_before_keep_their_sounds_and_values(utterances: list[Utterance], tmp_path: Path) -> None:
+    made = evaluate(NoisySystem(), utterances[:2], [PeakMetric(), LogMelDistance()], tmp_path, save_audio=True)
+    write_report(tmp_path, summarize(NoisySystem(), made, "two"))
+    lines = [json.loads(line) for line in (tmp_path / "utterances.jsonl").read_text().splitlines()]
+    old = [{key: value for key, value in line.items() if key not in ("sound", "recording")} for line in lines]
+    (tmp_path / "utterances.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
+    settings = json.loads((tmp_path / "settings.json").read_text())
+    for key in ("definitions", "versions"):
+        del settings[key]
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    system = NoisySystem()
+    again = evaluate(system, utterances[:2], [LogMelDistance()], tmp_path, save_audio=True)
+    assert system.asked == []
+    assert list(again.definitions) == ["peak", "half_peak", "mel_distance"]
+    assert all(sound_of(tmp_path, record) for record in again.records.values())
+
+
+def test_a_metric_that_was_defined_anew_is_not_mixed(
+    utterances: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        outcome = evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path / name)
+        write_report(tmp_path / name, summarize(NoisySystem(), outcome, "two"))
+        monkeypatch.setattr(PeakMetric, "definition", 2)
+    with pytest.raises(CodecError, match=r"peak: definition were not noted and are 2.*--overwrite"):
+        evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path / "a")
+    with pytest.raises(CodecError, match=r"half_peak of .* has another definition each; score both alike"):
+        compare(*(Evaluation.read(tmp_path / name) for name in ("a", "b")))
+
+
+def test_a_file_in_the_place_of_the_folder_is_a_mistake(utterances: list[Utterance], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(CodecError, match="cannot be removed"):
+        evaluate(NoisySystem(), utterances[:2], [PeakMetric()], tmp_path / "file", overwrite=True)
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_earlier_metrics_stay_in_the_summary(

@@ -12,7 +12,7 @@ from torch import Tensor
 from codec import audio
 from codec.drawing import audio_image, compact_png, mel_decibels
 from codec.errors import CodecError
-from codec.evaluation.runner import AUDIO_FOLDER
+from codec.evaluation.records import sound_of
 from codec.evaluation.table import Runs, SystemTable
 from codec.manifest import Utterance
 from codec.pages import flac
@@ -107,14 +107,14 @@ def collect_examples(table: SystemTable, runs: Runs, utterances: Sequence[Uttera
     silent = [
         name
         for name, run in runs.evaluations.items()
-        if not ((run.folder / AUDIO_FOLDER).is_dir() and any(record.sound for record in run.records.values()))
+        if not any(sound_of(run.folder, record) for record in run.records.values())
     ]
     heard: dict[str, Example] = {}
     used, left_out, full = 0.0, 0, False
     for extreme in extremes:
-        path = runs.evaluations[extreme.system].folder / AUDIO_FOLDER / f"{extreme.id}.wav"
-        # What lies there without the record's word may be another system's, from before an --overwrite.
-        if not (runs.evaluations[extreme.system].records[extreme.id].sound and path.is_file()):
+        run = runs.evaluations[extreme.system]
+        path = sound_of(run.folder, run.records[extreme.id])
+        if path is None:
             continue
         example = heard.get(extreme.id)
         if example is None:
