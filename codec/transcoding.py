@@ -48,9 +48,15 @@ class Stopped(Exception):  # noqa: N818 - no error
 class Transcoder:
     """A codec for files. It asks for the model's fingerprint once, which reads all weights."""
 
-    def __init__(self, codec: Codec, name: str = "the model given", windows: Windows = DEFAULT_WINDOWS) -> None:
-        """``name``: what errors call the model."""
-        self.codec, self.name, self.windows = codec, name, windows
+    def __init__(
+        self,
+        codec: Codec,
+        name: str = "the model given",
+        windows: Windows = DEFAULT_WINDOWS,
+        channel: int | None = None,
+    ) -> None:
+        """``name``: what errors call the model; ``channel``: of audio that is encoded, None for the mean of all."""
+        self.codec, self.name, self.windows, self.channel = codec, name, windows, channel
         self.fingerprint = codec.fingerprint
         self._stopped = Event()
 
@@ -71,7 +77,7 @@ class Transcoder:
         Raises:
             CodecError: audio that cannot be read, or a place that cannot be written.
         """
-        with reading(source, self.codec.sample_rate) as reader, writing_bytes(output) as file:
+        with reading(source, self.codec.sample_rate, self.channel) as reader, writing_bytes(output) as file:
             return self.encode(reader, file)
 
     def encode(self, reader: AudioReader, file: BinaryIO) -> Transcoded:
@@ -91,7 +97,7 @@ class Transcoder:
         Returns:
             What went through, or why it did not, for each task.
         """
-        loaded = [_attempt(audio_io.load, task.source, self.codec.sample_rate) for task in tasks]
+        loaded = [_attempt(audio_io.load, task.source, self.codec.sample_rate, self.channel) for task in tasks]
         recordings = [recording for recording in loaded if isinstance(recording, Tensor)]
         if not recordings:
             return [recording for recording in loaded if isinstance(recording, CodecError)]

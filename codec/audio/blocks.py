@@ -36,6 +36,7 @@ FOLDER_SUFFIXES = (
 # What is written for a suffix: libsndfile's names of container and coding.
 WRITABLE = {".wav": ("WAV", "PCM_16"), ".flac": ("FLAC", "PCM_16"), ".ogg": ("OGG", "VORBIS")}
 
+CANCELLED = 1e-3  # share of the channels' power below which their mean has lost what they held
 _READ_BLOCK = 1 << 17  # samples a channel
 _VORBIS_LAST_PAGE = 255 * 1024  # samples: the most packets of a page times the longest step of libvorbis
 _UNKNOWN_BYTES = 0x7FFF_0000  # programs that write to a pipe put this or more into a header, not knowing the length
@@ -46,16 +47,30 @@ _WRITE_BLOCK = 1 << 16  # libsndfile's Vorbis encoder keeps what it is given at 
 class AudioReader:
     """An open recording, given out as mono blocks at one rate."""
 
-    def __init__(self, file: soundfile.SoundFile, name: str, sample_rate: int, num_samples: int | None) -> None:
-        """``num_samples``: in the file, fewer are damage; None where that is not known, as in a pipe."""
-        self._file, self._name, self._stop = file, name, num_samples
+    def __init__(
+        self,
+        file: soundfile.SoundFile,
+        name: str,
+        sample_rate: int,
+        num_samples: int | None,
+        channel: int | None = None,
+    ) -> None:
+        """``num_samples``: in the file, fewer are damage; None where that is not known, as in a pipe.
+
+        Raises:
+            CodecError: a ``channel`` that the file has not.
+        """
+        if channel is not None and not 1 <= channel <= file.channels:
+            raise CodecError(f"{name}: has no channel {channel}; expected 1 to {file.channels}")
+        self._file, self._name, self._stop, self._channel = file, name, num_samples, channel
+        self._powers = torch.zeros(2, dtype=torch.float64)  # sums over the channels' mean power, and that of their mean
         self.native_rate = file.samplerate  # Hz, of the file
         self._sample_rate = sample_rate
         self._resampler = Resampler(file.samplerate, sample_rate)
         self.num_samples = None if num_samples is None else resampled_length(num_samples, file.samplerate, sample_rate)
         self._peak = 0.0  # of what was given
         self.num_given = 0  # samples that blocks() has given out, at the rate that was asked for
-        say_changes(name, file.channels, file.samplerate, sample_rate)
+        say_changes(name, file.channels, file.samplerate, sample_rate, channel)
 
     def blocks(self) -> Iterator[Tensor]:
         """The recording from start to end, (T,) float32 each; together what :func:`codec.audio.load` gives.
@@ -66,13 +81,29 @@ class AudioReader:
         taken = 0
         for samples in sample_blocks(self._file, self._name, 0, self._stop):
             taken += len(samples)
-            yield self._given(self._resampler.push(to_mono(torch.from_numpy(samples.T))))
+            yield self._given(self._resampler.push(self._mono(torch.from_numpy(samples.T))))
         if not taken:
             raise CodecError(f"{self._name}: has no samples; give a recording with at least one")
         self._say_cut(taken)
         yield self._given(self._resampler.finish())
         if self._peak > LOUDEST:
             logger.warning("%s: has a peak of %g, expected [-1, 1]; was it written unscaled?", self._name, self._peak)
+        apart, together = self._powers.tolist()
+        if together < CANCELLED * apart:
+            logger.warning(
+                "%s: its channels cancel each other, and next to nothing is left of their mean; is one of them "
+                "inverted? a single channel can be chosen (--channel, channel=)",
+                self._name,
+            )
+
+    def _mono(self, channels: Tensor) -> Tensor:
+        """(C, T) -> (T,)."""
+        if self._channel is not None:
+            return channels[self._channel - 1]
+        mono = to_mono(channels)
+        if len(channels) > 1:
+            self._powers += torch.stack([channels.square().mean(dim=0).sum(), mono.square().sum()])
+        return mono
 
     def _say_cut(self, taken: int) -> None:
         """Of a pipe, which is not looked at before; as far as its header can be believed."""
@@ -142,22 +173,28 @@ def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | 
 
 
 @contextmanager
-def reading(path: str | Path, sample_rate: int) -> Iterator[AudioReader]:
+def reading(path: str | Path, sample_rate: int, channel: int | None = None) -> Iterator[AudioReader]:
     """Open a file, to be read as mono at ``sample_rate`` Hz; what has to be changed for that is logged.
 
     A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
+    Args:
+        path: of the file.
+        sample_rate: Hz.
+        channel: the one that is read, from 1 on; None: their mean.
+
     Raises:
-        CodecError: no such file, a folder, no audio, no samples, damage, or a rate that cannot be resampled.
+        CodecError: no such file, a folder, no audio, no samples, no such channel, damage, or a rate that cannot be
+            resampled.
     """
     path = Path(path)
     with opened(path) as file, path.open("rb") as stream:
         num_samples = check_whole(stream, str(path), file)
-        yield AudioReader(file, str(path), sample_rate, num_samples)
+        yield AudioReader(file, str(path), sample_rate, num_samples, channel)
 
 
 @contextmanager
-def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
+def reading_stdin(sample_rate: int, channel: int | None = None) -> Iterator[AudioReader]:
     """Open standard input, to be read as mono at ``sample_rate`` Hz.
 
     From a file (``< in.wav``) any format is read. A pipe carries wave, AIFF or Ogg; nothing is read twice, and the
@@ -176,7 +213,7 @@ def reading_stdin(sample_rate: int) -> Iterator[AudioReader]:
         raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
     with file:
         num_samples = check_whole(stream, name, file) if seekable else None
-        yield AudioReader(file, name, sample_rate, num_samples)
+        yield AudioReader(file, name, sample_rate, num_samples, channel)
 
 
 class AudioWriter:
@@ -284,11 +321,12 @@ def to_mono(audio: Tensor) -> Tensor:
     return audio.mean(dim=0)
 
 
-def say_changes(name: str, channels: int, from_rate: int, to_rate: int) -> None:
+def say_changes(name: str, channels: int, from_rate: int, to_rate: int, channel: int | None = None) -> None:
     """Log what a recording needs to become mono at ``to_rate`` Hz; the record has it as ``changes`` too."""
     changes = []
     if channels > 1:
-        changes.append(f"down-mixed {channels} channels to mono")
+        taken = f"took channel {channel} of {channels}"
+        changes.append(f"down-mixed {channels} channels to mono" if channel is None else taken)
     if from_rate != to_rate:
         changes.append(f"resampled {from_rate} Hz to {to_rate} Hz")
     if changes:

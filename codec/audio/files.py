@@ -96,16 +96,21 @@ def read_segment(file: soundfile.SoundFile, name: str, start: int = 0, num_sampl
     return torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1)))
 
 
-def load(path: str | Path, sample_rate: int) -> Tensor:
+def load(path: str | Path, sample_rate: int, channel: int | None = None) -> Tensor:
     """Read a whole file as mono (T,) float32 at ``sample_rate`` Hz; what had to be changed is logged.
 
     A file that was cut short is read as far as it goes, with a warning, where its format tells.
 
+    Args:
+        path: of the file.
+        sample_rate: Hz.
+        channel: the one that is read, from 1 on; None: their mean.
+
     Raises:
-        CodecError: no such file, a folder, no audio, no samples, damage, samples that are not finite, or a rate that
-            cannot be resampled.
+        CodecError: no such file, a folder, no audio, no samples, no such channel, damage, samples that are not finite,
+            or a rate that cannot be resampled.
     """
-    with reading(path, sample_rate) as reader:
+    with reading(path, sample_rate, channel) as reader:
         return torch.cat(list(reader.blocks()))
 
 

@@ -27,6 +27,9 @@ def encode(
     jobs: console.Jobs = 1,
     batch: console.Batch = 0.0,
     force: console.Force = False,
+    channel: Annotated[
+        int | None, typer.Option(min=1, help="Which of several channels is encoded, from 1 on; default: their mean.")
+    ] = None,
 ) -> None:
     """Encode audio of any length into a token file (.svq); channels are down-mixed, other rates resampled.
 
@@ -45,7 +48,7 @@ def encode(
     # What is wrong with the names shows before the model is loaded.
     if source.is_dir():
         plan = plan_encoding(source, target)
-        transcoder = load_transcoder(model, device)
+        transcoder = load_transcoder(model, device, channel=channel)
         together = Together(batch, transcoder.encode_files, transcoder.encoding_durations_s) if batch else None
         run_batch(
             plan,
@@ -64,18 +67,18 @@ def encode(
         console.check_output(target, force, (SUFFIX,), source=source)
     if source != STREAM:
         audio.info(source)
-    _encode_one(load_transcoder(model, device), source, target)
+    _encode_one(load_transcoder(model, device, channel=channel), source, target)
 
 
 def _encode_one(transcoder: Transcoder, source: Path, target: Path) -> None:
     from codec.audio.blocks import reading, reading_stdin
     from codec.files import standard_output, writing_bytes
 
-    rate = transcoder.codec.sample_rate
+    rate, channel = transcoder.codec.sample_rate, transcoder.channel
     started = time.perf_counter()
     with (
         working(f"encoding {source}"),
-        reading_stdin(rate) if source == STREAM else reading(source, rate) as reader,
+        reading_stdin(rate, channel) if source == STREAM else reading(source, rate, channel) as reader,
         standard_output("redirect it, or give -o OUT.svq") if target == STREAM else writing_bytes(target) as file,
     ):
         facts = transcoder.encode(reader, file)

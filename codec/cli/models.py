@@ -56,8 +56,9 @@ def load_transcoder(
     dtype: str = "float32",
     compile: bool = False,
     window_s: float | None = None,
+    channel: int | None = None,
 ) -> Transcoder:
-    """:func:`load_model` for files; ``window_s``: of the decoder's windows, None for the default.
+    """:func:`load_model` for files; ``window_s``: of the decoder's windows, ``channel``: of the audio that is encoded.
 
     Raises:
         CodecError: what :func:`load_model` raises, or a window that holds no overlap.
@@ -68,7 +69,7 @@ def load_transcoder(
     codec, name = load_model(model, device, made, dtype=dtype, compile=compile)
     windows = DEFAULT_WINDOWS if window_s is None else Windows.of(window_s)
     windows.sizes(codec)
-    return Transcoder(codec, name, windows)
+    return Transcoder(codec, name, windows, channel)
 
 
 def maker_of(tasks: list[Task]) -> Made | None:

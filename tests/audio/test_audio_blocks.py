@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import resource
 import signal
 import subprocess
@@ -200,3 +201,38 @@ def test_appending_keeps_what_is_there(tmp_path: Path) -> None:
         writer.write(torch.zeros(10))
         writer.finish()
     assert path.read_bytes()[:800] == b"precious" * 100
+
+
+def test_one_channel_of_several(tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture) -> None:
+    sides = torch.stack([speech[:9_001], 0.5 * speech[9_001:18_002]])
+    audio.write(tmp_path / "call.wav", sides, 24_000)
+    with caplog.at_level(logging.INFO):
+        for number, side in enumerate(sides, 1):
+            found = audio.load(tmp_path / "call.wav", 24_000, channel=number)
+            torch.testing.assert_close(found, side, atol=2**-15, rtol=0)
+        assert "took channel 2 of 2" in caplog.text and "down-mixed" not in caplog.text
+    for channel in (0, 3):
+        with pytest.raises(CodecError, match=f"has no channel {channel}; expected 1 to 2"):
+            audio.load(tmp_path / "call.wav", 24_000, channel=channel)
+    audio.write(tmp_path / "mono.wav", speech, 24_000)
+    assert torch.equal(audio.load(tmp_path / "mono.wav", 24_000, 1), audio.load(tmp_path / "mono.wav", 24_000))
+
+
+def test_channels_that_cancel_each_other_are_told(
+    tmp_path: Path, speech: Tensor, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = speech.flip(0)
+    for name, sides, warned in (
+        ("inverted", torch.stack([speech, -0.98 * speech]), True),
+        ("same", torch.stack([speech, speech]), False),
+        ("two", torch.stack([speech, other]), False),
+        ("one", torch.stack([speech, torch.zeros_like(speech)]), False),
+        ("silent", torch.zeros(2, 9_000), False),
+    ):
+        audio.write(tmp_path / f"{name}.flac", sides, 24_000)
+        caplog.clear()
+        audio.load(tmp_path / f"{name}.flac", 16_000)
+        assert ("its channels cancel each other" in caplog.text) == warned, name
+    caplog.clear()
+    audio.load(tmp_path / "inverted.flac", 16_000, channel=1)
+    assert "cancel" not in caplog.text

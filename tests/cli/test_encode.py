@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -189,3 +190,22 @@ def test_long_messages_stay_on_one_line(cli, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(console, "_width", 40)
     path = tmp_path / ("[bold]" + "a long name " * 15 + ".wav")
     cli("encode", path, "-o", tmp_path / "a.svq", "--model", "any").must_be_mistake(str(path))
+
+
+def test_one_side_of_a_call(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
+    (tmp_path / "calls").mkdir()
+    shutil.copy(stereo_path, tmp_path / "calls" / "a.wav")
+    right = load(stereo_path, 24_000, channel=2)
+    expected = tiny_codec.encode(right).tokens[0].numpy()
+    model = ("--model", tiny_model_dir, "--channel", 2)
+    assert cli("encode", stereo_path, "-o", tmp_path / "a.svq", *model).code == 0
+    for batch in (0, 60):
+        out = tmp_path / f"out{batch}"
+        assert cli("encode", tmp_path / "calls", "-o", out, "--batch", batch, *model).code == 0
+        for path in (tmp_path / "a.svq", out / "a.wav.svq"):
+            np.testing.assert_array_equal(read_tokens(path).tokens, expected)
+    both = tiny_codec.encode(load(stereo_path, 24_000)).tokens[0].numpy()
+    assert (both != expected).any()
+    done = cli("encode", stereo_path, "-o", tmp_path / "b.svq", "--model", tiny_model_dir, "--channel", 3)
+    done.must_be_mistake("has no channel 3; expected 1 to 2")
+    assert not (tmp_path / "b.svq").exists()
