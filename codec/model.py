@@ -18,18 +18,16 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import codec.audio as audio_io
-from codec.bitstream import Header, TokenFile, read_tokens, write_tokens
-from codec.config import DecoderConfig, ModelConfig, build
+from codec.bitstream import Header, read_tokens, write_tokens
+from codec.config import ModelConfig, build
 from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import read_json
 from codec.inference import Inference
-from codec.modules.istft import ISTFTHead
-from codec.modules.masked import frame_mask
+from codec.modules.decoder import Decoder
 from codec.modules.seanet import SEANetEncoder
 from codec.modules.unset import UnsetWeights
-from codec.modules.vocos import VocosBackbone
 from codec.pretrained import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -40,11 +38,10 @@ from codec.pretrained import (
     replacing_model,
 )
 from codec.quantizers import QuantizerOutput, build_quantizer
-from codec.tensors import as_id_batch, as_latents, as_reached, as_recordings, as_token_ids, check_in_codebook
-from codec.tokens import Tokens, tokens_of_file
+from codec.tensors import as_latents, as_lengths, as_recordings
+from codec.tokens import AnyTokens, Tokens, id_batch_of, tokens_of_file
 
 Audio = Tensor | Sequence[Tensor | np.ndarray]
-AnyTokens = Tokens | TokenFile | Tensor | Sequence[Tensor | np.ndarray]
 
 
 class CodecOutput(NamedTuple):
@@ -53,28 +50,6 @@ class CodecOutput(NamedTuple):
     audio: Tensor  # (B, 1, T), as long as the input
     quantizer: QuantizerOutput
     latent: Tensor  # (B, D, F)
-
-
-class Decoder(nn.Module):
-    """Quantised latents (B, D, F) -> audio (B, 1, F * hop)."""
-
-    def __init__(self, latent_dim: int, hop_length: int, config: DecoderConfig) -> None:
-        super().__init__()
-        self.backbone = VocosBackbone(latent_dim, config)
-        self.head = ISTFTHead(config.dim, config.n_fft, hop_length)
-
-    def forward(self, quantized: Tensor, frame_lengths: Tensor | None = None) -> Tensor:
-        """(B, D, F) -> (B, 1, F * hop).
-
-        Args:
-            quantized: of a batch.
-            frame_lengths: (B,) frames of each row that are its own, where the rows differ. A row's audio is then that
-                of the row alone up to rounding, and zero behind it. None: all.
-        """
-        if frame_lengths is None:
-            return self.head(self.backbone(quantized))
-        mask = frame_mask(frame_lengths, quantized.shape[-1], quantized.device)
-        return self.head(self.backbone(quantized, mask), mask)
 
 
 class Codec(nn.Module):
@@ -272,7 +247,7 @@ class Codec(nn.Module):
         self._check_weights()
         batch = as_latents(latents, self.latent_dim).to(self.device)
         reach = batch.shape[-1] * self.hop_length
-        return self._audio(batch, as_reached(lengths, len(batch), reach, "latents"))
+        return self._audio(batch, as_lengths(lengths, len(batch), reach, "latents"))
 
     def _latents(self, audio: Audio, sample_rate: int | None, lengths: Tensor | None) -> tuple[Tensor, list[int]]:
         """(B, D, F) and samples of each row at the codec's rate."""
@@ -292,7 +267,7 @@ class Codec(nn.Module):
     def _embed(self, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
         """(B, D, F) and samples of each row."""
         self._check_weights()
-        ids, own = self._ids(tokens)
+        ids, own = id_batch_of(self, tokens)
         return self._zero_behind(self.quantizer.decode(ids.to(self.device)), own), own
 
     def _audio(self, quantized: Tensor, own: list[int], length: int | None = None) -> Tensor:
@@ -322,21 +297,6 @@ class Codec(nn.Module):
                 'decoder load the model with dtype="bfloat16"'
             )
 
-    def _ids(self, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
-        """(B, F) int64, in the codebook, and samples of each row."""
-        if isinstance(tokens, TokenFile):
-            tokens = tokens_of_file(tokens, self.fingerprint)
-        if isinstance(tokens, Tokens):
-            ids = as_token_ids(tokens.tokens, 2)
-        else:
-            ids, own = as_id_batch(tokens, self.hop_length)
-        if ids.numel() == 0:
-            raise CodecError("no tokens to decode; give at least one")
-        check_in_codebook(ids, self.codebook_size)
-        if isinstance(tokens, Tokens):
-            own = as_reached(tokens.lengths, len(ids), ids.shape[-1] * self.hop_length, "tokens")
-        return ids, own
-
     # -- files ----------------------------------------------------------------------------------------------------
 
     def save_tokens(self, path: str | Path, tokens: Tokens | Tensor) -> None:
@@ -349,7 +309,7 @@ class Codec(nn.Module):
         Raises:
             CodecError: tokens that :meth:`decode` refuses, several recordings, or a place that cannot be written.
         """
-        ids, own = self._ids(tokens)
+        ids, own = id_batch_of(self, tokens)
         if len(ids) != 1:
             raise CodecError(
                 f"tokens of {len(ids)} recordings: a .svq file holds one; give Tokens(tokens.tokens[i : i + 1], "

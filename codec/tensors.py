@@ -106,7 +106,8 @@ def as_recordings(
         check_tensor(audio, "audio")
         assert isinstance(audio, Tensor)
         batch = as_waves(audio, device, hop_length)
-        return [row[:length] for row, length in zip(batch, as_lengths(lengths, batch), strict=True)]
+        own = as_lengths(lengths, len(batch), batch.shape[1], "rows")
+        return [row[:length] for row, length in zip(batch, own, strict=True)]
     if lengths is not None:
         raise CodecError(f"lengths={lengths!r} with a list of recordings, which tells them; leave lengths out")
     recordings = []
@@ -192,23 +193,8 @@ def as_latents(latents: Tensor, dim: int) -> Tensor:
     return batch.float()
 
 
-def as_lengths(lengths: Tensor | None, batch: Tensor) -> list[int]:
-    """Samples that are real in each row of (B, T); None: all.
-
-    Raises:
-        CodecError: not one whole number from 1 to T for each row.
-    """
-    B, T = batch.shape
-    if lengths is None:
-        return [T] * B
-    own = as_ints(lengths)
-    if len(own) != B or not all(0 < length <= T for length in own):
-        raise CodecError(f"lengths={own}: expected {B} numbers from 1 to {T}")
-    return own
-
-
-def as_reached(lengths: Tensor | None, rows: int, reach: int, name: str) -> list[int]:
-    """Samples of each row, of frames that hold ``reach`` of them; None: all. ``name``: of the frames, in messages.
+def as_lengths(lengths: Tensor | None, rows: int, reach: int, name: str) -> list[int]:
+    """Samples that are real in each row; None: all ``reach`` that it holds. ``name``: of what holds them, in messages.
 
     Raises:
         CodecError: not one whole number from 1 to ``reach`` for each row.

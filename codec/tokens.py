@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codec.bitstream import TokenFile
 from codec.errors import CodecError
+from codec.tensors import as_id_batch, as_lengths, as_token_ids, check_in_codebook
 
 
 class Tokens(NamedTuple):
@@ -20,6 +23,47 @@ class Tokens(NamedTuple):
     def frame_lengths(self, hop_length: int) -> Tensor:
         """Tokens of each item that are its own, (B,)."""
         return -(-self.lengths // hop_length)
+
+
+AnyTokens = Tokens | TokenFile | Tensor | Sequence[Tensor | np.ndarray]
+
+
+class Maker(Protocol):
+    """What makes tokens: a :class:`codec.Codec`, as far as they are concerned."""
+
+    @property
+    def hop_length(self) -> int:
+        """Samples a token."""
+
+    @property
+    def codebook_size(self) -> int:
+        """Number of codes."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the model."""
+
+
+def id_batch_of(codec: Maker, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
+    """What :meth:`codec.Codec.decode` takes, as (B, F) int64 within the codebook and the samples of each row.
+
+    Raises:
+        CodecError: wrong shape or type, no tokens, one outside the codebook, lengths that the tokens do not reach, or a
+            file of another model.
+    """
+    if isinstance(tokens, TokenFile):
+        tokens = tokens_of_file(tokens, codec.fingerprint)
+    lengths = None
+    if isinstance(tokens, Tokens):
+        ids, lengths = as_token_ids(tokens.tokens, 2), tokens.lengths
+    else:
+        ids, own = as_id_batch(tokens, codec.hop_length)
+    if ids.numel() == 0:
+        raise CodecError("no tokens to decode; give at least one")
+    check_in_codebook(ids, codec.codebook_size)
+    if lengths is not None:
+        own = as_lengths(lengths, len(ids), ids.shape[-1] * codec.hop_length, "tokens")
+    return ids, own
 
 
 def tokens_of_file(file: TokenFile, fingerprint: str, name: str = "the token file") -> Tokens:

@@ -115,8 +115,7 @@ def _check_summary(
     """Refuse a summary of other scores: of a run that was killed, or of a system that stood there before."""
     parts = {"test_set", "protocol", "metrics", "definitions", "not_available", "rate", "per_speaker", "versions"}
     complete = parts <= summary.keys() and summary["utterances"] == len(records)
-    # Folders without an identity in the summary were written by hand.
-    same = summary["system"].get("identity", settings.get("system")) == settings.get("system")
+    same = summary["system"]["identity"] == settings.get("system")
     if not (complete and same) or any(
         result["n_ok"] != sum(value in record.scores for record in records.values())
         for value, result in summary["metrics"].items()

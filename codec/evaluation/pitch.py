@@ -167,7 +167,9 @@ def _load(path: Path) -> PitchTrack | None:
     try:
         with np.load(path) as arrays:
             return PitchTrack(arrays["bins"], arrays["periodicity"])
-    except (OSError, EOFError, KeyError, ValueError, NotImplementedError, zipfile.BadZipFile):  # NumPy and zipfile
+    # All that NumPy and zipfile raise of bytes that are others: EOFError of an empty file, RuntimeError where they seem
+    # to ask for a password or another way of packing.
+    except (OSError, EOFError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile):
         return None
 
 

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 
 from codec import audio as audio_io
+from codec.audio.blocks import opened
+from codec.audio.files import read_segment
 from codec.errors import CodecError
 from codec.evaluation.records import Store
 from codec.manifest import Utterance
@@ -23,9 +25,9 @@ def fingerprint(utterance: Utterance) -> str:
     """
     last = max(0, utterance.num_samples - SECTION)
     digest = hashlib.sha256(f"{utterance.num_samples} {utterance.sample_rate}".encode())
-    for start in sorted({0, last // 2, last}):
-        samples, _ = audio_io.read(utterance.path, start, SECTION)
-        digest.update(samples.numpy().tobytes())
+    with opened(utterance.path) as file:
+        for start in sorted({0, last // 2, last}):
+            digest.update(read_segment(file, str(utterance.path), start, SECTION).numpy().tobytes())
     return digest.hexdigest()[:16]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from codec.audio import resample
 from codec.evaluation import MetricError
 from codec.evaluation.crepe import Crepe
-from codec.evaluation.pitch import VoicingAndPitch
+from codec.evaluation.pitch import VoicingAndPitch, _load
 from codec.evaluation.torchcrepe_alone import torchcrepe as load_torchcrepe
 
 torchcrepe = load_torchcrepe()
@@ -115,3 +115,18 @@ def test_reference_is_analysed_once(
     assert analysed[3:] == [reference, degraded]
     VoicingAndPitch(cache=tmp_path).score(pair[1], pair[0])
     assert len(list(tmp_path.rglob("*.npz"))) == 2
+
+
+def test_no_damage_of_a_cached_track_ends_a_run(tmp_path: Path) -> None:
+    path = tmp_path / "track.npz"
+    np.savez(path, bins=np.arange(9), periodicity=np.ones(9))
+    whole = path.read_bytes()
+    assert _load(path) is not None
+    path.write_bytes(b"")
+    assert _load(path) is None
+    unread = 0
+    for place in range(len(whole)):
+        for bits in (1, 8, 64):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ bits]) + whole[place + 1 :])
+            unread += _load(path) is None
+    assert unread > len(whole)  # the others are in bytes that nobody reads
