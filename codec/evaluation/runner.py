@@ -154,7 +154,7 @@ def evaluate(
     return Outcome(
         records,
         shown,
-        {name: reason for name, reason in unavailable.items() if not held.issuperset(all_values[name])},
+        {name: reason for name, reason in unavailable.items() if not _has_all(records, all_values[name])},
         {library: ", ".join(found) for library, found in noted.items()} or versions(system),
         protocol,
         sum(gather_object([speed]), Speed()),
@@ -300,6 +300,12 @@ def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
             f"the reconstruction is {abs(longer_s):.2f} s {'longer' if longer_s > 0 else 'shorter'} "
             "than the reference; they are not a pair"
         )
+
+
+def _has_all(records: Mapping[str, Record], values: Sequence[str]) -> bool:
+    """Whether all that was ever reconstructed has these values, from an earlier run."""
+    found = [record for record in records.values() if record.error is None or record.scores or record.failures]
+    return bool(found) and all(is_complete(record, values) for record in found)
 
 
 def _settings(system: System, utterances: Sequence[Utterance], protocol: Protocol) -> dict[str, str | int]:

@@ -229,6 +229,9 @@ def test_earlier_metrics_stay_in_the_summary(
         evaluate(NoisySystem(), utterances, [STOI(RATE)], tmp_path, progress=stop)
     half = summarize(NoisySystem(), evaluate(NoisySystem(), utterances, [PeakMetric()], tmp_path), "six")
     assert half["metrics"]["stoi"]["failures"] == {"not scored yet": len(utterances) - 3}
+    monkeypatch.setattr(STOI, "unavailable", lambda self: "gone")
+    half = summarize(NoisySystem(), evaluate(NoisySystem(), utterances, [STOI(RATE)], tmp_path), "six")
+    assert half["not_available"] == {"stoi": "gone"} and half["metrics"]["stoi"]["n_ok"] == 3  # why no more will come
 
 
 def test_scores_of_other_recordings_are_not_mixed(utterances: list[Utterance], tmp_path: Path) -> None:
