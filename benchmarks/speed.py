@@ -26,6 +26,7 @@ from codec.benchmarking.runner import run_cases
 from codec.benchmarking.timing import Work
 from codec.cli import bench, run
 from codec.cli.console import Device
+from codec.config import ModelConfig
 from codec.devices import pick_device
 from codec.documents import find_place
 from codec.quantizers.simvq import SimVQ
@@ -69,7 +70,7 @@ def main(
         target,
         dtype=dtype,
         compile=compile,
-        speech=bench.load_speech(speech),
+        speech=bench.load_speech(speech, ModelConfig().sample_rate),
         runs=runs,
         precision=precision,
         twin=naive_work,

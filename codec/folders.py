@@ -1,9 +1,9 @@
-"""Folders: what is below one, and where what becomes of it goes in a mirrored one."""
+"""Many files: what is below a folder, and where what becomes of each goes."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ from codec.bitstream import SUFFIX
 from codec.errors import CodecError
 from codec.naming import member_key
 
+DECODED = ".decoded.wav"  # beside what is decoded: never the recording that was encoded
 LOSSLESS = (".wav", ".flac")  # what decoded audio is written as; nothing is gained by a second lossy coding
 
 
@@ -88,7 +89,17 @@ def plan_encoding(folder: Path, output: Path) -> Plan:
     Raises:
         CodecError: no audio below ``folder``, or an output folder that cannot be one.
     """
-    return _plan(folder, output, FOLDER_SUFFIXES, lambda name: name + SUFFIX)
+    return _plan_folder(folder, output, FOLDER_SUFFIXES, _encoded_name)
+
+
+def plan_encoding_files(files: Sequence[Path], output: Path | None) -> Plan:
+    """``x/a.wav`` -> ``output/a.wav.svq``; without ``output`` ``x/a.svq``, as one file by itself.
+
+    Raises:
+        CodecError: two files that would become one, or one of those that are read; a folder among them, or an output
+            folder that cannot be one.
+    """
+    return _plan_files(files, output, _encoded_name, lambda file: file.with_suffix(SUFFIX))
 
 
 def plan_decoding(folder: Path, output: Path) -> Plan:
@@ -98,8 +109,17 @@ def plan_decoding(folder: Path, output: Path) -> Plan:
         CodecError: no token file below ``folder``, two that would become one file (``a.svq`` and ``a.wav.svq``), or an
             output folder that cannot be one.
     """
+    return _plan_folder(folder, output, (SUFFIX,), _decoded_name)
 
-    return _plan(folder, output, (SUFFIX,), lambda name: _as_audio(name[: -len(SUFFIX)]))
+
+def plan_decoding_files(files: Sequence[Path], output: Path | None) -> Plan:
+    """``x/a.svq`` -> ``output/a.wav``, named as by :func:`plan_decoding`; without ``output`` ``x/a.decoded.wav``.
+
+    Raises:
+        CodecError: two files that would become one, or one of those that are read; a folder among them, or an output
+            folder that cannot be one.
+    """
+    return _plan_files(files, output, _decoded_name, lambda file: file.with_suffix(DECODED))
 
 
 def decoded_names(ids: Sequence[str]) -> list[str]:
@@ -126,32 +146,64 @@ def decoded_name(id_: str) -> str:
     """
     name = Path(id_).name
     if name.lower().endswith(SUFFIX) and len(name) > len(SUFFIX):
-        return _as_audio(name[: -len(SUFFIX)])
+        return _decoded_name(name)
     if name.lower().endswith(FOLDER_SUFFIXES):
         return _as_audio(name)
     return member_key(id_) + ".wav"
+
+
+def _encoded_name(name: str) -> str:
+    return name + SUFFIX
+
+
+def _decoded_name(name: str) -> str:
+    return _as_audio(name[: -len(SUFFIX)] if name.lower().endswith(SUFFIX) else name)
 
 
 def _as_audio(name: str) -> str:
     return name if name.lower().endswith(LOSSLESS) else name + ".wav"
 
 
-def _plan(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[[str], str]) -> Plan:
-    if output.exists() and not output.is_dir():
-        raise CodecError(f"{output}: is a file; {folder} is a folder and needs a folder for its output")
+def _plan_folder(folder: Path, output: Path, suffixes: Sequence[str], rename: Callable[[str], str]) -> Plan:
+    _check_folder(output, f"{folder} is a folder and needs")
     if os.path.realpath(output) == os.path.realpath(folder):
         raise CodecError(f"{output}: is the input folder; give another one for the output")
     sources, unreadable = _files_below(folder, suffixes, output)
     if not sources:
         more = f" ({unreadable[0]})" if unreadable else ""
         raise CodecError(f"{folder}: no file to read below it{more}; looked for {', '.join(suffixes)}")
+    targets = (output / source.relative_to(folder).with_name(rename(source.name)) for source in sources)
+    return Plan(_tasks(sources, targets), unreadable)
+
+
+def _plan_files(
+    files: Sequence[Path], output: Path | None, rename: Callable[[str], str], beside: Callable[[Path], Path]
+) -> Plan:
+    for file in files:
+        if file.is_dir():
+            raise CodecError(f"{file}: is a folder, given beside {len(files) - 1} others; give a folder by itself")
+    if output is not None:
+        _check_folder(output, f"{len(files)} files need")
+    tasks = _tasks(files, (beside(file) if output is None else output / rename(file.name) for file in files))
+    read = {os.path.realpath(file) for file in files}
+    for task in tasks:
+        if os.path.realpath(task.output) in read:
+            raise CodecError(f"{task.output}: is one of the files that are read, which stay as they are; give -o OUT")
+    return Plan(tasks, [])
+
+
+def _check_folder(output: Path, who: str) -> None:
+    if output.exists() and not output.is_dir():
+        raise CodecError(f"{output}: is a file; {who} a folder for the output")
+
+
+def _tasks(sources: Iterable[Path], targets: Iterable[Path]) -> list[Task]:
     claimed: dict[Path, Path] = {}
-    for source in sources:
-        target = output / source.relative_to(folder).with_name(rename(source.name))
+    for source, target in zip(sources, targets, strict=True):
         if target in claimed:
             raise CodecError(f"{source} and {claimed[target]} would both become {target}; rename one of them")
         claimed[target] = source
-    return Plan([Task(source, target) for target, source in claimed.items()], unreadable)
+    return [Task(source, target) for target, source in claimed.items()]
 
 
 def _files_below(folder: Path, suffixes: Sequence[str], left_out: Path | None = None) -> tuple[list[Path], list[str]]:

@@ -142,7 +142,7 @@ def test_cases_are_chosen_by_what_is_asked_for() -> None:
 @pytest.mark.parametrize("stage", ["encode", "search", "decode", "round_trip"])
 def test_operations_of_a_stage(stage: str) -> None:
     """Twice the length, twice the operations, but for the attention."""
-    subject = Subject("tiny", 16, CPU)
+    subject = Subject(untrained("tiny", 16), CPU)
     short, long = (subject.operations(Case(stage, "tiny", 16, 1, seconds, 1)) for seconds in (0.8, 1.6))  # type: ignore[arg-type]
     assert 2 * short <= long < 2.1 * short
 

@@ -14,6 +14,7 @@ from codec.config import ModelConfig, build, preset
 from codec.errors import CodecError
 from codec.inference import Inference
 from codec.model import Codec, Tokens
+from codec.quantizers.simvq import SimVQ
 
 Stage = Literal["encode", "search", "decode", "round_trip", "train_step"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
@@ -66,29 +67,36 @@ def standard_cases(threads: list[int], *, quick: bool = False) -> Iterator[Case]
             yield Case("train_step", size, books[0], 2, 1.0, count)
 
 
-class Subject:
-    """An untrained codec of one size, and something to code.
+def model_cases(name: str, codebook_size: int, threads: list[int], *, quick: bool = False) -> Iterator[Case]:
+    """The lengths and batches of :func:`standard_cases` for one model, without training.
 
     Args:
-        size: a preset.
+        name: in the place of a size.
         codebook_size: K.
-        device: where.
-        dtype: of the decoder's products.
+        threads: each is a line of its own.
+        quick: one length.
+    """
+    for count in threads:
+        for stage in STAGES:
+            if stage != "train_step":
+                yield Case(stage, name, codebook_size, 1, 10.0, count)
+        if not quick:
+            for seconds in (1.0, 30.0):
+                yield Case("round_trip", name, codebook_size, 1, seconds, count)
+            yield Case("round_trip", name, codebook_size, 8, 3.0, count)
+
+
+class Subject:
+    """A codec, and something to code.
+
+    Args:
+        codec: in eval mode.
+        device: where it is.
         speech: (T,) at the codec's rate, repeated as needed; noise where none is given.
-        compile: the decoder by torch.compile.
     """
 
-    def __init__(
-        self,
-        size: str,
-        codebook_size: int,
-        device: torch.device,
-        dtype: str = "float32",
-        speech: Tensor | None = None,
-        *,
-        compile: bool = False,
-    ) -> None:
-        self.codec = untrained(size, codebook_size, dtype, compile=compile).to(device)
+    def __init__(self, codec: Codec, device: torch.device, speech: Tensor | None = None) -> None:
+        self.codec = codec
         self.device = device
         noise = 0.1 * torch.randn(self.codec.sample_rate, generator=torch.Generator().manual_seed(0))
         self.speech = noise if speech is None else speech
@@ -126,18 +134,24 @@ class Subject:
         """Of encoder, full search and decoder, as far as the stage has them."""
         codec, audio = self.codec, self.audio(case).unsqueeze(1)
         latent = codec.encoder(audio)
-        queries = latent.shape[0] * latent.shape[2]
         total = 0
         if case.stage in ("encode", "round_trip"):
             total += count_operations(lambda: codec.encoder(audio), codec.encoder)
         if case.stage in ("encode", "round_trip", "search"):
-            total += search_operations(queries, codec.codebook_size, codec.latent_dim)
+            total += self._bottleneck_operations(latent)
         if case.stage in ("decode", "round_trip"):
             quantized = latent.new_zeros(latent.shape)
-            total += count_operations(lambda: codec.decoder(quantized)) + search_operations(
-                queries, codec.latent_dim, codec.latent_dim
-            )
+            tokens = latent.new_zeros(latent.shape[0], latent.shape[2], dtype=torch.long)
+            total += count_operations(lambda: codec.decoder(quantized))
+            total += count_operations(lambda: codec.quantizer.decode(tokens))
         return total
+
+    def _bottleneck_operations(self, latent: Tensor) -> int:
+        """Of SimVQ's search all inner products, though ours leaves some out; of others what they compute."""
+        quantizer = self.codec.quantizer
+        if isinstance(quantizer, SimVQ):
+            return search_operations(latent.shape[0] * latent.shape[2], self.codec.codebook_size, self.codec.latent_dim)
+        return count_operations(lambda: quantizer.encode(latent))
 
 
 def untrained(size: str, codebook_size: int, dtype: str = "float32", *, compile: bool = False) -> Codec:

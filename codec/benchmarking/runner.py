@@ -12,13 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codec.benchmarking.cases import Case, Subject
+from codec.benchmarking.cases import Case, Subject, untrained
 from codec.benchmarking.machine import Machine, load
 from codec.benchmarking.operations import count_operations
 from codec.benchmarking.timing import Timing, Work, measure
 from codec.benchmarking.training import crops, make_trainer
 from codec.config import RunConfig, build, merge
 from codec.config.model import preset_sizes
+from codec.model import Codec
 from codec.training.trainer import Trainer
 
 Record = dict[str, Any]  # a case, its timings and what follows from them; JSON
@@ -44,6 +45,7 @@ def run_cases(
     speech: Tensor | None = None,
     runs: int = 7,
     precision: str = "no",
+    model: Codec | None = None,
     twin: InferenceTwin | None = None,
     training_twin: TrainingTwin | None = None,
 ) -> Iterator[Record]:
@@ -58,6 +60,7 @@ def run_cases(
         speech: what to code.
         runs: of each contestant; half as many of training steps.
         precision: of training steps.
+        model: what all cases are timed of, with the ``dtype`` and ``compile`` given; None: untrained presets.
         twin: makes the other contestant of a case.
         training_twin: the same for training steps.
     """
@@ -74,7 +77,8 @@ def run_cases(
                 continue
             if subject is None or present != (case.size, case.codebook_size):
                 subject, present = None, None  # the old one goes before the new one comes
-                subject = Subject(case.size, case.codebook_size, device, dtype, speech, compile=compile)
+                codec = model or untrained(case.size, case.codebook_size, dtype, compile=compile).to(device)
+                subject = Subject(codec, device, speech)
                 present = (case.size, case.codebook_size)
             contestants = {"ours": subject.work(case)}
             if twin is not None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codec.cli.console import console, say, summary, working
+from codec.cli.console import console, facts, say, working
 from codec.errors import CodecError
 from codec.folders import Plan, Task, by_length
 
@@ -36,7 +36,7 @@ class Together(NamedTuple):
 
 def run_batch(
     plan: Plan,
-    output: Path,
+    output: Path | None,
     work: Work,
     stop: Callable[[], None],
     *,
@@ -52,7 +52,7 @@ def run_batch(
 
     Args:
         plan: what to do.
-        output: the folder, for the summary.
+        output: the folder, for the summary; None: each is beside its source.
         work: does one task.
         stop: ends what is in work in other threads, after Ctrl-C.
         jobs: tasks, or groups of them, at a time.
@@ -67,7 +67,7 @@ def run_batch(
     """
     kept = [] if force else [task for task in plan.tasks if os.path.lexists(task.output)]
     if check_kept and kept:
-        with working(f"looking at what {output} holds already"):
+        with working(f"looking at {len(kept)} files that are there already"):
             check_kept(kept)
     started = time.perf_counter()
     for line in plan.unreadable:
@@ -87,10 +87,9 @@ def run_batch(
                 done.append(outcome)
             advance()
     duration_s, tokens, num_bytes = (sum(column) for column in zip(*done, strict=True)) if done else (0.0, 0, 0)
-    line = f"{output}: {len(done)} files"
+    line = f"{len(done)} files" if output is None else f"{output}: {len(done)} files"
     if done:
-        facts = summary(output, duration_s, int(tokens), int(num_bytes), time.perf_counter() - started)
-        line += ", " + facts.removeprefix(f"{output}: ")
+        line += ", " + facts(duration_s, int(tokens), int(num_bytes), time.perf_counter() - started)
     if kept:
         line += f"; {len(kept)} were there already (--force makes them again)"
     typer.echo(line + (f"; {failed} failed" if failed else ""))

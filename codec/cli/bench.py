@@ -30,6 +30,12 @@ Compile = Annotated[bool, typer.Option("--compile", help="The decoder by torch.c
 
 
 def bench(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", metavar="NAME", help="Time this one, without training: a folder, a shipped model, or OWNER/NAME."
+        ),
+    ] = None,
     stages: Stages = None,
     sizes: Sizes = None,
     codebooks: Codebooks = None,
@@ -46,22 +52,32 @@ def bench(
 ) -> None:
     """Time encoding, search, decoding and training steps on this machine, and print a Markdown table.
 
-    Untrained weights of the published and the tiny sizes. Beside each time stands the floor: arithmetic operations over
-    the machine's measured float32 matrix rate. The repository's benchmarks/speed.py adds the naive twins.
+    Untrained weights of the published and the tiny sizes, or a model of yours (--model). Beside each time stands the
+    floor: arithmetic operations over the machine's measured float32 matrix rate. The repository's benchmarks/speed.py
+    adds the naive twins.
     """
     from codec.benchmarking import report
     from codec.benchmarking.machine import describe
     from codec.benchmarking.runner import run_cases
+    from codec.cli.models import load_model
+    from codec.config import ModelConfig
     from codec.devices import pick_device
 
     if output:
         console.check_output(output, force=True)
     target = pick_device(device)
     counts = thread_counts(threads, target.type)
-    cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
+    codec = None
+    if model is None:
+        cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
+    else:
+        _refuse_sizes(model, stages, sizes, codebooks)
+        codec, name = load_model(model, device, dtype=dtype, compile=compile)
+        cases = select_model_cases(name, codec.codebook_size, counts, stages, seconds, batch, quick=quick)
+    sound = load_speech(speech, ModelConfig().sample_rate if codec is None else codec.sample_rate)
     machine = describe(target, counts)
     records = []
-    todo = run_cases(cases, machine, target, dtype=dtype, compile=compile, speech=load_speech(speech), runs=runs)
+    todo = run_cases(cases, machine, target, dtype=dtype, compile=compile, speech=sound, runs=runs, model=codec)
     for record in todo:
         records.append(record)
         console.say("", report.table([record]).splitlines()[-1])
@@ -125,8 +141,46 @@ def select_cases(
     return cases
 
 
-def load_speech(path: Path | None):  # type: ignore[no-untyped-def]
-    """Up to a minute of speech at the presets' rate, (T,), or None.
+def _refuse_sizes(model: str, stages: list[str] | None, sizes: list[str] | None, codebooks: list[int] | None) -> None:
+    from codec.errors import CodecError
+
+    if sizes or codebooks:
+        raise CodecError(f"{model}: has a size and a codebook of its own; leave --size and --codebook out, or --model")
+    if stages and "train_step" in stages:
+        raise CodecError(f"{model}: training steps are timed of --size tiny and reference only; leave --model out")
+
+
+def select_model_cases(
+    name: str,
+    codebook_size: int,
+    threads: list[int],
+    stages: list[str] | None,
+    seconds: list[float] | None,
+    batches: list[int] | None,
+    *,
+    quick: bool,
+) -> list[Case]:
+    """:func:`select_cases` for one model.
+
+    Raises:
+        CodecError: an unknown stage.
+    """
+    from codec.benchmarking.cases import STAGES, Case, check_stages, model_cases
+
+    wanted = check_stages(stages or [stage for stage in STAGES if stage != "train_step"])
+    if seconds:
+        return [
+            Case(stage, name, codebook_size, batch, length, count)
+            for count in threads
+            for length in seconds
+            for batch in batches or [1]
+            for stage in wanted
+        ]
+    return [case for case in model_cases(name, codebook_size, threads, quick=quick) if case.stage in wanted]
+
+
+def load_speech(path: Path | None, rate: int):  # type: ignore[no-untyped-def]
+    """Up to a minute of speech at ``rate`` Hz, (T,), or None.
 
     Raises:
         CodecError: nothing to read there.
@@ -136,10 +190,8 @@ def load_speech(path: Path | None):  # type: ignore[no-untyped-def]
     import torch
 
     from codec import audio
-    from codec.config import ModelConfig
     from codec.folders import recordings_below
 
-    rate = ModelConfig().sample_rate
     pieces, missing = [], 60 * rate
     for file in recordings_below(path):
         pieces.append(audio.load(file, rate)[:missing])

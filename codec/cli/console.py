@@ -33,7 +33,7 @@ Model = Annotated[
 Device = Annotated[str, typer.Option("--device", help="auto (CUDA, then MPS, then the CPU), cpu, cuda, cuda:1, mps.")]
 Output = Annotated[
     Path | None,
-    typer.Option("-o", "--output", metavar="OUT", help="[default: beside a file IN, see above; - where IN is -]"),
+    typer.Option("-o", "--output", metavar="OUT", help="[default: beside each IN, see above; - where IN is -]"),
 ]
 Dtype = Annotated[
     str, typer.Option("--dtype", help="Of the decoder's products: float32, or bfloat16, which is faster.")
@@ -41,14 +41,14 @@ Dtype = Annotated[
 Compile = Annotated[
     bool, typer.Option("--compile", help="The decoder by torch.compile: pays on a GPU, for many files.")
 ]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Files at a time, where IN is a folder.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Files at a time, of a folder or of several IN.")]
 Batch = Annotated[
     float,
     typer.Option(
         "--batch",
         min=0,
         metavar="SECONDS",
-        help="Of audio that go through the model together, where IN is a folder; 0: one file at a time.",
+        help="Of audio that go through the model together, of a folder or of several IN; 0: one file at a time.",
     ),
 ]
 Window = Annotated[
@@ -167,7 +167,21 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 STREAM = Path("-")  # standard input or output
-DECODED = ".decoded.wav"  # beside what is decoded: never the recording that was encoded
+
+
+def several(sources: Sequence[Path], output: Path | None) -> bool:
+    """Whether files are to go into a folder or each beside itself, as several do, and one where OUT is a folder.
+
+    Raises:
+        CodecError: several, of which one is standard input, or which are to go to standard output.
+    """
+    if len(sources) == 1:
+        return sources[0] != STREAM and not sources[0].is_dir() and output is not None and output.is_dir()
+    if STREAM in sources:
+        raise CodecError(f"-: standard input, given beside {len(sources) - 1} others; give it by itself")
+    if output == STREAM:
+        raise CodecError(f"-: {len(sources)} files need a folder for the output; give one with -o, or none")
+    return True
 
 
 def output_of(source: Path, output: Path | None, suffix: str) -> Path:
@@ -192,11 +206,15 @@ def report(output: Path, line: str) -> None:
 
 
 def summary(output: Path, duration_s: float, tokens: int, size: int, elapsed_s: float) -> str:
-    """The line at the end of a command. ``size``: bytes of the token file."""
-    rate_bps = 8 * size / duration_s
+    """The line at the end of a command: the output and its :func:`facts`."""
     name = "standard output" if output == STREAM else output
+    return f"{name}: {facts(duration_s, tokens, size, elapsed_s)}"
+
+
+def facts(duration_s: float, tokens: int, size: int, elapsed_s: float) -> str:
+    """What went through. ``size``: bytes of the token files."""
     return (
-        f"{name}: {duration_s:.2f} s, {tokens} tokens, {size} bytes, {rate_bps:.0f} bit/s, "
+        f"{duration_s:.2f} s, {tokens} tokens, {size} bytes, {8 * size / duration_s:.0f} bit/s, "
         f"{duration_s / elapsed_s:.1f} times real time"
     )
 

@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from codec.cli import console
-from codec.cli.console import DECODED, STREAM, working
+from codec.cli.console import STREAM, working
 from codec.errors import CodecError
 
 if TYPE_CHECKING:
     from codec.cli.models import Load
+    from codec.folders import Plan
     from codec.transcoding import Transcoder
 
 
 def decode(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="Token file (.svq, or text), folder, token dataset, or - for stdin.")
+    sources: Annotated[
+        list[Path],
+        typer.Argument(metavar="IN...", help="Token file (.svq, or text), folder, token dataset, or - for stdin."),
     ],
     model: console.Model = None,
     output: console.Output = None,
@@ -44,18 +46,18 @@ def decode(
     Without -o, x.svq becomes x.decoded.wav beside it, which is never the recording that was encoded.
 
     A folder becomes a mirrored one: IN/x/a.wav.svq is decoded into OUT/x/a.wav, and so for flac; all else into wav. A
-    token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file.
+    token dataset becomes OUT/ID.wav for each of its recordings, or with --id one file. Several .svq files go into the
+    folder OUT, named in the same way, or each beside itself.
 
     What codec tokens prints and .npy arrays are read like .svq files, with --model where they do not name one. Of
     several recordings OUT is a folder: OUT/ID.wav, without ids OUT/1.wav and so on.
     """
     from codec import audio
-    from codec.cli.batch import Together, run_batch
     from codec.cli.dataset import decode_dataset
-    from codec.cli.models import load_transcoder, maker_of
+    from codec.cli.models import load_transcoder
     from codec.cli.printed import decode_printed
     from codec.files import standard_input
-    from codec.folders import plan_decoding
+    from codec.folders import DECODED, plan_decoding, plan_decoding_files
     from codec.tokenstore.index import is_token_dataset
     from codec.tokenstore.printed import begins_as_printed, is_printed
     from codec.transcoding import check_tokens
@@ -66,6 +68,12 @@ def decode(
                 raise CodecError(f"{source}: {option} is for .svq files, and this is {kind}; leave {option} out")
 
     load: Load = bind(load_transcoder, model, device, dtype=dtype, compile=compile_, window_s=window)
+    source = sources[0]
+    many = console.several(sources, output)
+    if len(sources) > 1:
+        for other in sources:
+            if is_token_dataset(other) or (other.is_file() and is_printed(other)):
+                raise CodecError(f"{other}: is no .svq file, given beside {len(sources) - 1} others; give it by itself")
     if is_token_dataset(source):
         refuse("a token dataset", ("--batch", batch), ("--compile", compile_), ("--partial", partial))
         decode_dataset(source, output, id_, load, jobs=jobs, force=force)
@@ -82,25 +90,38 @@ def decode(
         return
     if id_ is not None:
         raise CodecError(f"{source}: --id is for token datasets and lists, and this is none; leave --id out")
-    target = console.output_of(source, output, DECODED)
     # What is wrong with the names, and damage, show before the model is loaded.
-    if source.is_dir():
-        plan = plan_decoding(source, target)
-        transcoder = load(maker_of(plan.tasks))
-        together = (
-            Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
-            if batch
-            else None
-        )
-        work = bind(transcoder.decode_file, partial=partial)
-        run_batch(plan, target, work, transcoder.stop, jobs=jobs, force=force, together=together)
+    if many or source.is_dir():
+        if many:
+            plan = plan_decoding_files(sources, output)
+        else:
+            output = console.output_of(source, output, DECODED)
+            plan = plan_decoding(source, output)
+        _decode_all(plan, output, load, jobs=jobs, batch=batch, force=force, partial=partial)
         return
+    target = console.output_of(source, output, DECODED)
     if target != STREAM:
         audio.output_format(target)
         console.check_output(target, force, source=source)
     if source != STREAM:
         check_tokens(source, partial=partial)
     _decode_one(load, source, target, partial)
+
+
+def _decode_all(
+    plan: Plan, output: Path | None, load: Load, *, jobs: int, batch: float, force: bool, partial: bool
+) -> None:
+    from codec.cli.batch import Together, run_batch
+    from codec.cli.models import maker_of
+
+    transcoder = load(maker_of(plan.tasks))
+    together = (
+        Together(batch, bind(transcoder.decode_files, partial=partial), transcoder.decoding_durations_s)
+        if batch
+        else None
+    )
+    work = bind(transcoder.decode_file, partial=partial)
+    run_batch(plan, output, work, transcoder.stop, jobs=jobs, force=force, together=together)
 
 
 def _giving(transcoder: Transcoder) -> Load:

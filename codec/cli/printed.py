@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from codec.cli import console
 from codec.cli.batch import run_batch
-from codec.cli.console import DECODED, STREAM, working
+from codec.cli.console import STREAM, working
 from codec.cli.dataset import decode_entry, decode_into_file
 from codec.errors import CodecError
-from codec.folders import Plan, Task, decoded_names
+from codec.folders import DECODED, Plan, Task, decoded_names
 
 if TYPE_CHECKING:
     from codec.cli.models import Load
