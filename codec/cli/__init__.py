@@ -1,5 +1,5 @@
-"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``compare``,
-``compare-quantizers``, ``report``, ``bench``, ``fetch``.
+"""The command line: ``codec encode``, ``decode``, ``tokens``, ``info``, ``convert``, ``score``,
+``compare``, ``compare-quantizers``, ``report``, ``plot``, ``bench``, ``export``, ``push``, ``fetch``.
 
 A command is a thin wrapper of library functions. Commands import what needs torch when they run, so that ``--help`` and
 a mistyped option answer at once.
@@ -26,6 +26,7 @@ from codec.cli import (
     plot,
     push,
     report,
+    score,
     tokens,
 )
 from codec.cli.console import run
@@ -60,6 +61,7 @@ app.command("encode")(encode.encode)
 app.command("decode")(decode.decode)
 app.command("tokens")(tokens.tokens)
 app.command("info")(info.info)
+app.command("score")(score.score)
 app.command("compare")(compare.compare)
 app.command("compare-quantizers")(compare_quantizers.compare_quantizers)
 app.command("report")(report.report)

@@ -8,6 +8,7 @@ from codec.evaluation.reconstructed_files import ReconstructedFiles
 from codec.evaluation.registry import METRICS, MetricOptions, build_metrics
 from codec.evaluation.report import write_report
 from codec.evaluation.runner import Outcome, evaluate, score_utterance
+from codec.evaluation.scoring import Scorer
 from codec.evaluation.summary import summarize
 from codec.evaluation.system_names import SystemOptions, build_system
 from codec.evaluation.systems import GroundTruth, ModelSystem, Reconstruction, System
@@ -23,6 +24,7 @@ __all__ = [
     "Protocol",
     "ReconstructedFiles",
     "Reconstruction",
+    "Scorer",
     "System",
     "SystemOptions",
     "Value",

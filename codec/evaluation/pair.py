@@ -13,7 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec import audio as audio_io
+from codec.errors import CodecError
 from codec.evaluation.metric import Metric, MetricError, Trim
+
+MAX_LENGTH_DIFFERENCE_S = 0.5  # beyond it reference and reconstruction are not a pair
 
 
 class Pair:
@@ -53,6 +56,24 @@ class Scores:
 
     numbers: dict[str, float] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+
+
+def check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
+    """Refuse what cannot be the reconstruction (T',) of a reference (T,).
+
+    Raises:
+        CodecError: no samples, samples that are not finite, or another length by more than half a second.
+    """
+    if not degraded.shape[-1]:
+        raise CodecError("the reconstruction has no samples")
+    if not bool(degraded.isfinite().all()):
+        raise CodecError("the reconstruction has NaN or infinite samples")
+    longer_s = (degraded.shape[-1] - reference.shape[-1]) / sample_rate
+    if abs(longer_s) > MAX_LENGTH_DIFFERENCE_S:
+        raise CodecError(
+            f"the reconstruction is {abs(longer_s):.2f} s {'longer' if longer_s > 0 else 'shorter'} "
+            "than the reference; they are not a pair"
+        )
 
 
 def score_pair(pair: Pair, metrics: Sequence[Metric]) -> Scores:

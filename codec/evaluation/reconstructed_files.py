@@ -63,17 +63,11 @@ class ReconstructedFiles:
         return f"files {self._folder.resolve()}, contents {digest.hexdigest()[:16]}"
 
     def reconstruct(self, utterance: Utterance, reference: Tensor) -> Reconstruction:
-        """See :meth:`codec.evaluation.systems.System.reconstruct`. Only 16-bit samples of one channel at the system's
-        rate have the rounding in them; all others get it.
-        """
-        path = self._find(utterance)
-        with opened(path) as file:
-            channels, rate = read_whole(file, path), file.samplerate
-            rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == self.sample_rate
+        """See :meth:`codec.evaluation.systems.System.reconstruct`."""
+        reconstruction, rate = read_reconstruction(self._find(utterance), self.sample_rate)
         if rate != self.sample_rate:
             self._say(rate)
-        waveform = audio_io.resample_sharply(audio_io.to_mono(channels), rate, self.sample_rate)
-        return Reconstruction(waveform, from_file=rounded)
+        return reconstruction
 
     def _find(self, utterance: Utterance) -> Path:
         for name in (utterance.id, member_key(utterance.id)):
@@ -109,6 +103,21 @@ class ReconstructedFiles:
             return
         self._rates_said.add(rate)
         logger.info("%s: files of %d Hz, resampled to %d Hz", self._folder, rate, self.sample_rate)
+
+
+def read_reconstruction(path: Path, sample_rate: int) -> tuple[Reconstruction, int]:
+    """A file as a reconstruction at ``sample_rate`` Hz, mixed down and resampled, and its own rate.
+
+    Only 16-bit samples of one channel at that rate have the rounding in them; all others get it.
+
+    Raises:
+        CodecError: a file that cannot be read.
+    """
+    with opened(path) as file:
+        channels, rate = read_whole(file, path), file.samplerate
+        rounded = file.subtype in ROUNDED and len(channels) == 1 and rate == sample_rate
+    waveform = audio_io.resample_sharply(audio_io.to_mono(channels), rate, sample_rate)
+    return Reconstruction(waveform, from_file=rounded), rate
 
 
 def _is_file(path: Path) -> bool:

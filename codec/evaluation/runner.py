@@ -16,12 +16,11 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
-from torch import Tensor
 
 from codec import audio as audio_io
 from codec.errors import CodecError
 from codec.evaluation.metric import Metric, definitions
-from codec.evaluation.pair import Pair, Scores, as_16_bit, score_pair
+from codec.evaluation.pair import Pair, Scores, as_16_bit, check_pair, score_pair
 from codec.evaluation.pool import ScoringPool
 from codec.evaluation.protocol import Protocol
 from codec.evaluation.recordings import check_file, check_unchanged, fingerprint
@@ -32,8 +31,6 @@ from codec.evaluation.systems import System
 from codec.evaluation.versions import versions
 from codec.files import read_json, remove_files
 from codec.manifest import Utterance
-
-MAX_LENGTH_DIFFERENCE_S = 0.5  # beyond it reference and reconstruction are not a pair
 
 Progress = Callable[[int, int], None]  # (utterances done, of how many) in this process
 
@@ -265,7 +262,7 @@ def _reconstruct(
         record.recording = fingerprint(utterance)
         reference = audio_io.load(utterance.path, system.sample_rate)
         reconstruction = system.reconstruct(utterance, reference)
-        _check_pair(reference, reconstruction.audio, system.sample_rate)
+        check_pair(reference, reconstruction.audio, system.sample_rate)
     except CodecError as error:
         record.error = str(error)
         return record, None
@@ -287,19 +284,6 @@ def _reconstruct(
 def _add_scores(record: Record, scores: Scores) -> None:
     record.scores.update(scores.numbers)
     record.failures.update(scores.failures)
-
-
-def _check_pair(reference: Tensor, degraded: Tensor, sample_rate: int) -> None:
-    if not degraded.shape[-1]:
-        raise CodecError("the reconstruction has no samples")
-    if not bool(degraded.isfinite().all()):
-        raise CodecError("the reconstruction has NaN or infinite samples")
-    longer_s = (degraded.shape[-1] - reference.shape[-1]) / sample_rate
-    if abs(longer_s) > MAX_LENGTH_DIFFERENCE_S:
-        raise CodecError(
-            f"the reconstruction is {abs(longer_s):.2f} s {'longer' if longer_s > 0 else 'shorter'} "
-            "than the reference; they are not a pair"
-        )
 
 
 def _has_all(records: Mapping[str, Record], values: Sequence[str]) -> bool:
