@@ -83,21 +83,18 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
         """Set the codebook from latents (N, D) that a warmed-up encoder gives (``training.bottleneck_warmup.init``)."""
 
-    def moving_buffers(self) -> list[Tensor]:
-        """Floating buffers that a training pass moves and :meth:`decode` depends on.
-
-        The running average of the weights follows them too; counters and the like, which only training needs, are not
-        among them.
-        """
-        return []
-
     def self_moving(self) -> list[Tensor]:
         """All that a training pass changes by itself, counters included, and weights that move outside the optimiser.
 
-        The trainer sets these back after a step with a gradient that is not finite. By default they are the moving
-        buffers.
+        The trainer sets these back after a step with a gradient that is not finite, and the running average of the
+        weights takes them over as they are: they are averages themselves, or jump, and what lies between two places of
+        a code is no code. By default nothing moves.
         """
-        return self.moving_buffers()
+        return []
+
+    def averaged_buffers(self) -> list[Tensor]:
+        """Those of :meth:`self_moving` that the running average follows as it follows weights: small steps only."""
+        return []
 
     def needs_whole_batch(self) -> bool:
         """Whether the mean of a training pass over parts of a batch is not that of one over all of it.

@@ -17,13 +17,19 @@ KMEANS_ITERATIONS = 20
 
 
 def nearest_rows(rows: Tensor, codes: Tensor) -> Tensor:
-    """Rows (N, D) and codes (K, D) -> index of the nearest code, (N,)."""
-    return nearest_codes(rows, _chunks(codes))
+    """Rows (N, D) and codes (K, D) -> index of the nearest code, (N,).
+
+    Both are taken from the codes' mean: far from the origin the products would round the distances away.
+    """
+    codes = codes.detach().float()
+    mean = codes.mean(dim=0)
+    return nearest_codes(rows - mean, _chunks(codes, mean))
 
 
-def _chunks(codes: Tensor) -> Iterator[CodeChunk]:
-    for part in codes.detach().float().split(CODE_CHUNK):
-        yield part, half_squared_norms(part)
+def _chunks(codes: Tensor, mean: Tensor) -> Iterator[CodeChunk]:
+    for part in codes.split(CODE_CHUNK):
+        centred = part - mean
+        yield centred, half_squared_norms(centred)
 
 
 def vq_loss(latent: Tensor, codes: Tensor, beta: float) -> Tensor:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from codec.config import CVQConfig
 from codec.quantizers.base import Coded
+from codec.quantizers.codebook import finite_latents
 from codec.quantizers.ema import random_latents
 from codec.quantizers.processes import gather_rows, same_everywhere, sum_over_processes
 from codec.quantizers.vq import VQ
@@ -20,8 +22,9 @@ class CVQ(VQ):
     p_k <- g p_k + (1 - g) share of this step's latents that chose k,  a_k = exp(-10 K p_k / (1 - g) - 0.001).
 
     Anchors are latents of this step: the ``closest`` to each code, ``random`` ones, or drawn with probability
-    softmax_n(-|z_n - e_k|^2) (``probrandom``, the paper's). Codes move outside the optimiser, on top of its steps.
-    Distances are Euclidean, as everywhere here; the published code's default is the cosine.
+    softmax_n(cos(z_n, e_k)) (``probrandom``, the paper's, by the published code's default: of Euclidean distances, with
+    latents of variance 1 in many dimensions, the draw would be the closest one). Codes move outside the optimiser, on
+    top of its steps. All other distances are Euclidean, as everywhere here.
     """
 
     shares: Tensor  # p, (K,)
@@ -37,9 +40,14 @@ class CVQ(VQ):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents, none of them chosen yet."""
+        """Codes from latents, none of them chosen yet; k-means centres as often as by these latents, or they would all
+        run after anchors at once.
+        """
         super().initialize(latents, method, generator)
         self.shares.zero_()
+        if method == "kmeans":
+            tokens = self.search_rows(finite_latents(latents))
+            self.shares.copy_(torch.bincount(tokens, minlength=self.codebook_size) / len(tokens))
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""
@@ -64,9 +72,12 @@ class CVQ(VQ):
         if self.anchor == "random":
             return random_latents(rows, self.codebook_size)
         picked = []
+        directions = F.normalize(rows, dim=1)
         for codes in self.codebook.split(max(1, ELEMENTS // len(rows))):
-            score = -torch.cdist(codes, rows).square()  # (k, N)
-            if self.anchor == "probrandom":  # Gumbel-max: the largest is a draw from the softmax
+            if self.anchor == "closest":
+                score = -torch.cdist(codes, rows)  # (k, N)
+            else:  # Gumbel-max: the largest is a draw from the softmax
+                score = F.normalize(codes, dim=1) @ directions.T
                 score = score - torch.empty_like(score).exponential_().log()
             picked.append(score.argmax(dim=1))
         return rows[same_everywhere(torch.cat(picked))]

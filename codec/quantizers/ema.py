@@ -36,9 +36,13 @@ class MovingAverages(TableQuantizer[Settings]):
         self.register_buffer("counts", torch.full((config.codebook_size,), start))
         self.register_buffer("sums", start * codebook)
 
-    def moving_buffers(self) -> list[Tensor]:
-        """Codes and statistics."""
+    def statistics(self) -> list[Tensor]:
+        """Codes, n and s."""
         return [self.codebook, self.counts, self.sums]
+
+    def self_moving(self) -> list[Tensor]:
+        """Codes and statistics."""
+        return self.statistics()
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""
@@ -56,7 +60,7 @@ class MovingAverages(TableQuantizer[Settings]):
         counts, sums = torch.lerp(counts, self.counts, self.decay), torch.lerp(sums, self.sums, self.decay)
         finite = sums.isfinite().all()  # before restarts, which may replace what is not
         moved = self.codes_from(counts, sums, rows)
-        for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
+        for buffer, value in zip(self.statistics(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
 
     def weighed(self, counts: Tensor, sums: Tensor) -> tuple[Tensor, Tensor]:
@@ -69,10 +73,12 @@ class MovingAverages(TableQuantizer[Settings]):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k as before the first step."""
+        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k as before the first step; of
+        k-means centres n_k = 1, since they are in use already.
+        """
         super().initialize(latents, method, generator)
-        self.counts.fill_(self.start)
-        self.sums.copy_(self.start * self.codebook)
+        self.counts.fill_(1.0 if method == "kmeans" else self.start)
+        self.sums.copy_(self.codebook * self.counts.unsqueeze(1))
 
 
 class EMAVQ(MovingAverages[EMAConfig]):
@@ -98,7 +104,8 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
     n_k counts in units of even use: a latent adds K / N, so that the mean of all n tends to 1 whatever K and N are, and
     the threshold is a share of it. (Published: one latent counts 1 and the threshold is 1.0, which for fewer latents a
     step than codes would restart even codes in use.) As published, n_k begins at the threshold: what the first step
-    does not choose restarts at once, which is how the codebook gets its start from latents. (The published code leaves
+    does not choose restarts at once, which is how random codes get their start from latents; k-means centres begin at
+    even use, or that would be lost. (The published code leaves
     n_k and s_k as they were, so that a restarted code is drawn anew at every step until latents have chosen it often
     enough.) Of too few latents for K codes, each is drawn several times, with noise of 0.01 / sqrt(D) as published.
     """

@@ -41,8 +41,8 @@ class HuhVQ(Quantizer[HuhConfig]):
             self.scale = nn.Parameter(torch.zeros(config.affine_groups, dim))
             self.shift = nn.Parameter(torch.zeros(config.affine_groups, dim))
 
-    def moving_buffers(self) -> list[Tensor]:
-        """The codes, where they move alternately."""
+    def averaged_buffers(self) -> list[Tensor]:
+        """The codes, where they move alternately: by steps of gradient descent, as weights do."""
         return [] if self.config.alternate_lr is None else [self.codebook]
 
     def self_moving(self) -> list[Tensor]:

@@ -37,7 +37,7 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         self.register_buffer("counts", torch.full((config.stage_size,), config.restart_below))
         self.register_buffer("sums", config.restart_below * codebook)
 
-    def moving_buffers(self) -> list[Tensor]:
+    def self_moving(self) -> list[Tensor]:
         """Codes and statistics."""
         return [self.codebook, self.counts, self.sums]
 
@@ -72,7 +72,7 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         finite = rows.isfinite().all()
         counts, sums = restarted(counts, sums, rows, self.config.restart_below)
         moved = sums / counts.clamp(min=EPSILON).unsqueeze(1)
-        for buffer, value in zip(self.moving_buffers(), (moved, counts, sums), strict=True):
+        for buffer, value in zip(self.self_moving(), (moved, counts, sums), strict=True):
             buffer.copy_(torch.where(finite, value, buffer))
 
     @torch.no_grad()
@@ -93,8 +93,8 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         left = latents - first[nearest_rows(latents, first)]
         rest = [starting_codes(left, size - len(first), method, generator)] if size > 1 else []
         self.codebook.copy_(torch.cat([first, *rest]))
-        self.counts.fill_(self.config.restart_below)
-        self.sums.copy_(self.config.restart_below * self.codebook)
+        self.counts.fill_(1.0 if method == "kmeans" else self.config.restart_below)  # as JukeboxVQ's
+        self.sums.copy_(self.codebook * self.counts.unsqueeze(1))
 
 
 class ResidualSimVQ(Quantizer[ResidualSimVQConfig]):

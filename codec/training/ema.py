@@ -13,7 +13,7 @@ from codec.model import Codec
 class EMA:
     """An averaged twin of a codec, in eval mode; it is what gets validated, saved and used.
 
-    Weights and what the bottleneck decodes by are averaged, its counters are those of the codec.
+    Weights are averaged; what the bottleneck moves by itself is taken over as it is (:meth:`Quantizer.self_moving`).
 
     The decay ramps up as (1 + n) / (10 + n) over the first updates, so that random initial weights do not linger.
     """
@@ -28,17 +28,25 @@ class EMA:
     def update(self, codec: Codec) -> None:
         """Move towards the present weights: one fused operation for all tensors."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        ours, theirs = self.codec.quantizer, codec.quantizer
+        averaged = {id(tensor) for tensor in ours.averaged_buffers()}
+        taken_over = [
+            (mine, present)
+            for mine, present in zip(ours.self_moving(), theirs.self_moving(), strict=True)
+            if id(mine) not in averaged
+        ]
         if self._followed is None or self._followed[0] is not codec:  # collecting them takes longer than moving them
-            self._followed = codec, list(self.codec.parameters()), list(codec.parameters())
-        _, ours, theirs = self._followed
-        # What moves by the bottleneck's own statistics may be another tensor at every step.
-        ours_too, theirs_too = self.codec.quantizer.moving_buffers(), codec.quantizer.moving_buffers()
-        torch._foreach_lerp_([*ours, *ours_too], [*theirs, *theirs_too], 1 - decay)
-        averaged = {id(tensor) for tensor in (*ours, *ours_too)}
-        counters = zip(self.codec.quantizer.self_moving(), codec.quantizer.self_moving(), strict=True)
-        for mine, present in counters:  # which say where the training that goes on from this model is
-            if id(mine) not in averaged:
-                mine.copy_(present)
+            moved = {id(mine) for mine, _ in taken_over}
+            pairs = zip(self.codec.parameters(), codec.parameters(), strict=True)
+            mine, present = zip(*(pair for pair in pairs if id(pair[0]) not in moved), strict=True)
+            self._followed = codec, list(mine), list(present)
+        _, weights, present_weights = self._followed
+        # Buffers may be other tensors at every step.
+        torch._foreach_lerp_(
+            [*weights, *ours.averaged_buffers()], [*present_weights, *theirs.averaged_buffers()], 1 - decay
+        )
+        for mine_, present_ in taken_over:
+            mine_.copy_(present_)
         self.updates += 1
 
     @torch.no_grad()

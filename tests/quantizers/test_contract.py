@@ -119,12 +119,12 @@ def test_a_training_pass_moves_by_itself_what_it_says_and_nothing_else(system: s
         for tensor, value in zip(moving, kept, strict=True):
             tensor.copy_(value)
     assert [name for name, value in state(quantizer).items() if not torch.equal(value, before[name])] == []
-    wanted = {id(tensor) for tensor in quantizer.moving_buffers()}
+    wanted = {id(tensor) for tensor in quantizer.averaged_buffers()}
     assert wanted <= {id(tensor) for tensor in moving}
 
 
 def _moving(quantizer: Quantizer[Any]) -> list[torch.Tensor]:
-    return [*quantizer.parameters(), *quantizer.moving_buffers()]
+    return [*quantizer.parameters(), *quantizer.self_moving()]
 
 
 @every_system
@@ -152,7 +152,7 @@ def test_training_lowers_the_error(system: str) -> None:
     with torch.no_grad():
         last = (quantizer.eval().decode(quantizer.encode(target)) - target).square().mean()
     assert all(map(math.isfinite, errors))
-    if parameters or quantizer.moving_buffers():
+    if parameters or quantizer.self_moving():
         assert last < first
     else:
         assert last == first  # nothing to learn: FSQ and its like

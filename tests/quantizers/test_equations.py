@@ -15,7 +15,10 @@ from vector_quantize_pytorch import FSQ as LibraryFSQ  # noqa: N811
 from vector_quantize_pytorch import LFQ as LibraryLFQ  # noqa: N811
 from vector_quantize_pytorch.vector_quantize_pytorch import rotate_to
 
-from codec.config import EMAConfig, FSQConfig
+from codec.config import CVQConfig, DAReConfig, EMAConfig, FSQConfig
+from codec.quantizers.codebook import nearest_rows
+from codec.quantizers.cvq import CVQ
+from codec.quantizers.dare import DAReVQ
 from codec.quantizers.ema import EMAVQ
 from codec.quantizers.fsq import FSQ
 from codec.quantizers.rotation import rotated
@@ -117,8 +120,68 @@ def test_dare_splits_the_costliest_cluster() -> None:
     quantizer(torch.cat([wide, narrow]))
     codes = quantizer.codebook[:, :].mean(dim=1)
     assert (codes[:2] - torch.tensor([0.0, 10.0])).abs().max() < 1
-    assert codes[2].abs() < 6 and (codes[3] - 10).abs() < 0.1  # the first joins the wide cluster, the next the narrow
+    assert (
+        codes[2].abs() < 0.6 and (codes[3] - 10).abs() < 0.01
+    )  # the first joins the wide cluster, the next the narrow
     assert quantizer.counts[0] == pytest.approx(quantizer.counts[2]) and not quantizer.hits.any()
+
+
+def test_codes_that_dare_splits_off_are_chosen_in_many_dimensions() -> None:
+    """Latents of 16 places in 128 dimensions, of which five vary within a place; all start in one code."""
+    quantizer: Any = DAReVQ(128, DAReConfig(codebook_size=256, window=1))
+    quantizer.codebook.sub_(100)
+    quantizer.codebook[0] = 0
+    quantizer.sums.copy_(quantizer.codebook)
+    torch.manual_seed(0)
+    places, directions = rows(16, 128, seed=1), rows(5, 128, seed=2)
+
+    def drawn(step: int) -> torch.Tensor:
+        return places.repeat(40, 1) + 0.3 * rows(640, 5, seed=step) @ directions
+
+    for step in range(100):
+        quantizer(drawn(step))
+    assert len(quantizer.eval()(drawn(1000)).tokens.unique()) > 128
+
+
+def test_dare_gathers_evidence_of_all_codes_before_it_splits() -> None:
+    quantizer: Any = make("dare", codebook_size=64, window=2)
+    codes = quantizer.codebook.clone()
+    quantizer.decay = 1.0  # averages stand still
+    for step in range(12):
+        quantizer(rows(10, seed=step))
+        assert torch.equal(quantizer.codebook, codes)
+    quantizer(rows(10, seed=12))  # 130 latents: more than two a code
+    assert not torch.equal(quantizer.codebook, codes) and not quantizer.hits.any() and not quantizer.step
+
+
+@pytest.mark.parametrize("system", ["ema", "jukebox", "dare", "cvq", "cvq-closest", "residual"])
+def test_a_start_from_kmeans_is_not_thrown_away(system: str) -> None:
+    """Fewer latents a step than codes: what they do not choose has been chosen by those that it comes from."""
+    quantizer: Any = make(system, codebook_size=1024)
+    quantizer.initialize(rows(4096), "kmeans", torch.Generator().manual_seed(0))
+    codes = quantizer.codebook.detach().clone()
+    torch.manual_seed(0)
+    for step in range(3):
+        quantizer(rows(40, seed=step))
+    moved = (quantizer.codebook - codes).norm(dim=1) / codes.norm(dim=1)
+    assert (moved < 0.2).float().mean() > 0.95
+
+
+def test_cvqs_draw_is_a_draw_whatever_the_latents_scale() -> None:
+    """Of 200 latents of variance 1 in 128 dimensions, a thousand unused codes at one place take many."""
+    quantizer: Any = CVQ(128, CVQConfig(codebook_size=1000))
+    with torch.no_grad():
+        quantizer.codebook.copy_(100 + rows(1, 128, seed=5).expand(1000, 128))
+        quantizer.codebook[0] = 0
+    torch.manual_seed(0)
+    quantizer(rows(200, 128))
+    assert len(quantizer.codebook.detach()[1:].round(decimals=1).unique(dim=0)) > 150
+
+
+def test_nearest_rows_far_from_the_origin() -> None:
+    codes, z = 3000 + rows(500, 32), 3000 + rows(300, 32, seed=1)
+    expected = torch.cdist(z.double(), codes.double()).argmin(dim=1)
+    assert torch.equal(nearest_rows(z, codes), expected)
 
 
 def test_fsq_gives_the_librarys_codes() -> None:

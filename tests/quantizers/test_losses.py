@@ -277,18 +277,24 @@ def test_mixtures_are_drawn_with_gumbel_noise(system: str, settings: dict[str, A
 
 
 def test_cvq_draws_near_latents_more_often_than_far_ones() -> None:
-    """One code takes all latents; the others, 4,000 in each of two places, show what each of them draws."""
+    """One code takes all latents; the others, 4,000 in each of two directions, show what each of them draws: lengths,
+    which differ, count for nothing.
+    """
+
+    def at(angle: float, length: float) -> list[float]:
+        return [length * math.cos(angle), length * math.sin(angle)] + [0.0] * 6
+
+    angles, directions = (-1.2, -0.5, 0.0, 0.4, 1.3), (0.3, -2.0)
     quantizer: Any = make("cvq", codebook_size=8001)
-    codes, latents = torch.zeros(8001, 8), torch.zeros(5, 8)
-    codes[:, 0] = torch.tensor([1.6] + [0.0] * 4000 + [3.2] * 4000)
-    latents[:, 0] = torch.tensor([1.2, 1.5, 1.6, 1.9, 2.1])
+    codes = torch.tensor([at(0.0, 0.5)] + [at(directions[0], 40.0)] * 4000 + [at(directions[1], 30.0)] * 4000)
+    latents = torch.tensor([at(angle, 1.0 + 0.3 * n) for n, angle in enumerate(angles)])
     quantizer.codebook.data.copy_(codes)
     torch.manual_seed(0)
     assert not quantizer(latents).tokens.any()
     pace = math.exp(-1e-3)
     anchors = (quantizer.codebook.detach() - (1 - pace) * codes) / pace
-    for place, drawn in ((0.0, anchors[1:4001]), (3.2, anchors[4001:])):
-        likelihoods = [math.exp(-((float(z) - place) ** 2)) for z in latents[:, 0]]
+    for direction, drawn in zip(directions, (anchors[1:4001], anchors[4001:]), strict=True):
+        likelihoods = [math.exp(math.cos(angle - direction)) for angle in angles]
         which = torch.cdist(drawn, latents).argmin(dim=1)
         torch.testing.assert_close(drawn, latents[which], rtol=1e-5, atol=1e-5)
         for n, likelihood in enumerate(likelihoods):

@@ -58,10 +58,31 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(
     assert bool(codec.decode(tokens).isfinite().all())
 
 
-def test_the_running_average_follows_codes_without_gradients(make_config: Callable[..., RunConfig]) -> None:
-    codec: Any = Codec(make_config(model={"quantizer": {"name": "ema"}}).model)
+@pytest.mark.parametrize(
+    ("settings", "share"),
+    [
+        ({"name": "simvq"}, 0.9),  # weights: the first decay is (1 + 0) / (10 + 0)
+        ({"name": "ema"}, 1.0),  # an average already, or a code that has jumped
+        ({"name": "cvq"}, 1.0),
+        ({"name": "residual", "codebook_size": 64}, 1.0),
+        ({"name": "huh", "alternate_lr": 0.5}, 0.9),
+    ],
+    ids=lambda value: value["name"] if isinstance(value, dict) else "",
+)
+def test_the_running_average_takes_over_what_moves_by_itself(
+    make_config: Callable[..., RunConfig], settings: dict[str, Any], share: float
+) -> None:
+    codec: Any = Codec(make_config(model={"quantizer": settings}).model)
     average: Any = EMA(codec, decay=0.999)
-    before = codec.quantizer.codebook.clone()
-    codec.quantizer.codebook.add_(1)
-    average.update(codec)  # the first decay is (1 + 0) / (10 + 0)
-    torch.testing.assert_close(average.codec.quantizer.codebook, before + 0.9)
+    moved = [
+        "quantizer.projection.weight" if settings["name"] == "simvq" else "quantizer.codebook",
+        "encoder.out.conv.bias",
+    ]
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    for _ in range(2):
+        for name in moved:
+            codec.state_dict()[name].add_(0.5)
+    average.update(codec)
+    for name, value in average.codec.state_dict().items():
+        step = {moved[0]: share, moved[1]: 0.9}.get(name, 0.0)
+        torch.testing.assert_close(value, before[name] + step if step else before[name], msg=name)
