@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from codec import Codec, load_run_config
+from codec import Codec, CodecError, load_run_config
 from codec.audio import resample
 from codec.bitstream import TokenReader
 from codec.config import RunConfig, build, merge
@@ -62,6 +62,23 @@ def test_a_file_of_another_rate(
     assert facts.tokens == math.ceil(facts.duration_s * frame_rate)
     assert 8 * facts.num_bytes / facts.duration_s < 1.5 * bitrate_bps  # a few seconds: the header weighs most
     assert transcoder.decode_file(tmp_path / "a.svq", tmp_path / "a.wav").duration_s == facts.duration_s
+
+
+def test_an_odd_hop(speech: Tensor) -> None:
+    """50 tokens a second at 22.05 kHz are 441 samples each."""
+    strides = ["model.sample_rate=22050", "model.encoder.strides=[7, 7, 3, 3]"]
+    config = load_run_config(CONFIGS / "simvq_24khz_40hz.yaml", [*TINY, *strides]).model
+    assert (config.hop_length, config.decoder.n_fft) == (441, 1764)
+    torch.manual_seed(0)
+    codec = Codec(config).eval()
+    audio = resample(speech, 24_000, 22_050)
+    for T in (1, 440, 441, 442, 7 * 441 + 13):
+        assert codec.decode(codec.encode(audio[:T])).shape == (1, 1, T)
+    batch = codec.encode([audio[:20_000], audio[:4_410]])  # the second through the decoder's masked path
+    alone = codec.decode(codec.encode(audio[:4_410]))[0, 0]
+    torch.testing.assert_close(codec.decode(batch)[1, 0, :4_410], alone, rtol=0, atol=1e-5)
+    with pytest.raises(CodecError, match=r"decoder.n_fft=1323 must be .* and even; try 1764"):
+        load_run_config(CONFIGS / "simvq_24khz_40hz.yaml", [*TINY, *strides, "model.decoder.n_fft=1323"])
 
 
 def test_transforms_follow_the_rate_where_nothing_is_said() -> None:

@@ -97,10 +97,10 @@ class ModelConfig(Settings):
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:
         n_fft, hop = self.decoder.n_fft, self.hop_length
-        if n_fft % hop or (n_fft - hop) % 2 or n_fft == hop:  # windows that do not overlap are 0 where they meet
+        if n_fft % hop or n_fft % 2 or n_fft == hop:  # windows that do not overlap are 0 where they meet
             raise ValueError(
                 f"decoder.n_fft={n_fft} must be a multiple of the hop {hop} (the product of encoder.strides and "
-                f"stem_stride), at least twice it, and differ from it by an even number; try {4 * hop}"
+                f"stem_stride), at least twice it, and even; try {4 * hop}"
             )
         if self.decoder.dim % self.decoder.group_norm_groups or self.decoder.dim == self.decoder.group_norm_groups:
             # With one channel a group, a single frame would have nothing to normalise over.

@@ -142,7 +142,8 @@ class PlainISTFTHead(nn.Module):
         magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
         spectrum = torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
         frames = torch.ones_like(x[:1, :, :1]).transpose(1, 2)  # (1, 1, F)
-        hop, trim = self.hop_length, (self.n_fft - self.hop_length) // 2
+        hop, extra = self.hop_length, self.n_fft - self.hop_length
+        own = slice(extra // 2, extra // 2 - extra)
         audio = F.conv_transpose1d(spectrum, self.basis, stride=hop)  # type: ignore[arg-type]
         weights = F.conv_transpose1d(frames, self.squared_window, stride=hop)  # type: ignore[arg-type]
-        return (audio[..., trim:-trim] / weights[..., trim:-trim]).squeeze(1)
+        return (audio[..., own] / weights[..., own]).squeeze(1)

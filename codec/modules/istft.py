@@ -16,7 +16,8 @@ class ISTFTHead(nn.Module):
     """One linear layer to log-magnitude and phase, then an inverse STFT with "same" padding.
 
     (B, F, dim) -> (B, 1, F * hop). ``torch.istft`` cannot be used: its ``center=True`` trims n_fft / 2 on each side and
-    with ``center=False`` its window check fails at the borders; "same" padding trims (n_fft - hop) / 2.
+    with ``center=False`` its window check fails at the borders; "same" padding trims (n_fft - hop) / 2, of an odd hop
+    half a sample less in front and more behind.
     """
 
     window: Tensor

@@ -65,8 +65,9 @@ def test_graphs_take_every_length_and_batches(exported: tuple[Codec, Path], spee
         {"encoder": {"causal": False}},
         {"encoder": {"unit_norm": True, "lstm_layers": 0}},
         {"decoder": {"attention": False, "n_fft": 640}},
+        {"encoder": {"strides": (7, 7, 3, 3)}, "decoder": {"n_fft": 4 * 441}},
     ],
-    ids=["not causal", "unit norm, no LSTM", "no attention"],
+    ids=["not causal", "unit norm, no LSTM", "no attention", "odd hop"],
 )
 def test_other_settings(tmp_path: Path, speech: Tensor, changes: dict) -> None:
     assert export_onnx(changed(**changes), tmp_path, speech).audio_difference < 1e-5
