@@ -5,7 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from codec.config import ModelConfig, OptimizerConfig, RunConfig, dump_yaml, load_run_config, preset
+from codec.config import (
+    JukeboxConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RunConfig,
+    VQConfig,
+    dump_yaml,
+    load_run_config,
+    preset,
+)
+from codec.config.quantizers import SYSTEMS
 from codec.errors import CodecError
 
 
@@ -62,6 +72,30 @@ def test_a_last_stage_of_an_earlier_run_is_read(tmp_path: Path) -> None:
 def test_written_settings_read_back_the_same(tmp_path: Path) -> None:
     config = load_run_config(write(tmp_path / "a.yaml", "model: {preset: tiny}\ndata: {gain_db: [-6, -1]}"))
     assert load_run_config(write(tmp_path / "b.yaml", dump_yaml(config))) == config
+
+
+@pytest.mark.parametrize("name", list(SYSTEMS))
+def test_another_bottleneck_takes_the_place_of_a_written_one(tmp_path: Path, name: str) -> None:
+    """As with the config.yaml of a model that is there, which says every setting of its own."""
+    plain = write(tmp_path / "plain.yaml", "training: {steps: 7}")
+    written = write(tmp_path / "written.yaml", dump_yaml(load_run_config(plain)))
+    child = write(tmp_path / "child.yaml", f"base: written.yaml\nmodel: {{quantizer: {{name: {name}}}}}")
+    expected = load_run_config(plain, [f"model.quantizer.name={name}"])
+    assert load_run_config(written, [f"model.quantizer.name={name}"]) == expected == load_run_config(child)
+    again = write(tmp_path / "again.yaml", dump_yaml(expected))
+    assert load_run_config(again, ["model.quantizer.name=simvq"]) == load_run_config(plain)
+
+
+def test_what_was_chosen_for_a_bottleneck_stays_where_the_next_one_knows_it(tmp_path: Path) -> None:
+    chosen = "model: {quantizer: {name: fsq, levels: [8, 5], codebook_size: 40, commitment: 0.5}}"
+    path = write(tmp_path / "a.yaml", chosen)
+    quantizer = load_run_config(path, ["model.quantizer.name=vq"]).model.quantizer
+    assert quantizer == VQConfig(codebook_size=40, commitment=0.5)
+    for overrides in (["commitment=0.25", "name=jukebox"], ["name=jukebox", "commitment=0.25"]):  # whatever the order
+        config = load_run_config(path, [f"model.quantizer.{item}" for item in overrides])
+        assert config.model.quantizer == JukeboxConfig(codebook_size=40, commitment=0.25)
+    with pytest.raises(CodecError, match=r"unknown setting model\.quantizer\.levelz"):
+        load_run_config(write(tmp_path / "b.yaml", chosen.replace("levels", "levelz")), ["model.quantizer.name=vq"])
 
 
 @pytest.mark.parametrize(

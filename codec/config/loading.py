@@ -12,6 +12,7 @@ import yaml
 
 from codec.config.base import Config, Settings, build
 from codec.config.model import preset_sizes
+from codec.config.quantizers import DEFAULT_SYSTEM, SYSTEMS
 from codec.config.run import RunConfig
 from codec.errors import CodecError
 
@@ -58,10 +59,10 @@ def load_config(kind: type[Config], path: str | Path, overrides: Sequence[str] =
 
 
 def _read_with(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
-    data = read_yaml(Path(path))
+    over: dict[str, Any] = {}
     for item in overrides:
-        data = merge(data, _parse_override(item))
-    return data
+        over = merge(over, _parse_override(item))
+    return _merge_runs(read_yaml(Path(path)), over)
 
 
 def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -80,7 +81,7 @@ def read_yaml(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = data.pop("base", None)
     if base is None:
         return data
-    return merge(read_yaml(path.parent / str(base), (*seen, path.resolve())), data)
+    return _merge_runs(read_yaml(path.parent / str(base), (*seen, path.resolve())), data)
 
 
 def _parse_override(item: str) -> dict[str, Any]:
@@ -94,6 +95,28 @@ def _parse_override(item: str) -> dict[str, Any]:
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
+
+
+def _merge_runs(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Merge; where ``over`` names another bottleneck, the settings of the one before go with it.
+
+    A resolved ``config.yaml`` says every one of them. What the new one does not know goes, and what was at its default:
+    the new one has defaults of its own (``lfq`` for the commitment). The number of codes stays.
+    """
+    before, now = _quantizer(base), _quantizer(over)
+    old, new = SYSTEMS.get(str(before.get("name", DEFAULT_SYSTEM))), SYSTEMS.get(str(now.get("name")))
+    if old and new and new is not old:
+        defaults = old().model_dump(mode="json")
+        goes = {key for key in defaults if key not in new.model_fields or before.get(key) == defaults[key]}
+        kept = {key: value for key, value in before.items() if key == "codebook_size" or key not in goes}
+        base = {**base, "model": {**base.get("model", {}), "quantizer": kept}}
+    return merge(base, over)
+
+
+def _quantizer(settings: dict[str, Any]) -> dict[str, Any]:
+    model = settings.get("model")
+    quantizer = model.get("quantizer") if isinstance(model, dict) else None
+    return quantizer if isinstance(quantizer, dict) else {}
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
