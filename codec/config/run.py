@@ -147,11 +147,17 @@ class LastStageConfig(Settings):
     lr_share: PositiveFloat = 0.25  # of every group's full rate
 
 
+CodecPart = Literal["encoder", "quantizer", "decoder"]
+PARTS: tuple[CodecPart, ...] = get_args(CodecPart)
+
+
 class TrainingConfig(Settings):
     """The loop."""
 
     steps: Positive = 138_600
     seed: NonNegative = 0
+    # Parts that stay as they are: with [encoder, quantizer] the decoder learns alone, and tokens mean what they meant.
+    frozen: tuple[CodecPart, ...] = ()
     mixed_precision: Literal["no", "bf16"] = "no"
     accumulate: Positive = 1  # micro-batches a step
     discriminator_start: NonNegative = 0  # first step with discriminators
@@ -181,6 +187,17 @@ class TrainingConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if len(set(self.frozen)) < len(self.frozen) or len(self.frozen) == len(PARTS):
+            raise ValueError(f"training.frozen={list(self.frozen)}: expected each part once, and not all of them")
+        if "quantizer" in self.frozen and self.bottleneck_warmup.share > 0:
+            raise ValueError(
+                f"training.frozen={list(self.frozen)}: training.bottleneck_warmup.share={self.bottleneck_warmup.share} "
+                "would set the codebook anew; set it to 0.0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _milestones_fall_on_checkpoints(self) -> Self:
         if self.milestone_every is not None and self.milestone_every % self.checkpoint_every:
             raise ValueError(
@@ -198,10 +215,6 @@ class TrainingConfig(Settings):
                     f"training.{name}={getattr(self, name)} must be a multiple of log_every={self.log_every}"
                 )
         return self
-
-
-CodecPart = Literal["encoder", "quantizer", "decoder"]
-PARTS: tuple[CodecPart, ...] = get_args(CodecPart)
 
 
 class RunConfig(Settings):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from codec.config import LossConfig
+from codec.config.run import CodecPart
+from codec.model import Codec
 from codec.training.discriminators import Discriminators
 from codec.training.losses import Judged
 
@@ -17,6 +21,19 @@ def leave_untaught(discriminators: Discriminators, losses: LossConfig) -> None:
     """
     for name, family in discriminators.items():
         family.requires_grad_(getattr(losses, f"discriminator_{name}") > 0)
+
+
+def freeze(codec: Codec, parts: Sequence[CodecPart]) -> None:
+    """Take the gradients from parts of a codec (``training.frozen``)."""
+    for part in parts:
+        codec.get_submodule(part).requires_grad_(False)
+
+
+def into_training(codec: Codec, frozen: Sequence[CodecPart]) -> None:
+    """Training mode but for what is frozen: there, codes that move by themselves would move on."""
+    codec.train()
+    for part in frozen:
+        codec.get_submodule(part).eval()
 
 
 def nothing_of(module: nn.Module) -> Tensor:

@@ -24,7 +24,7 @@ from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
 from codec.training.ema import EMA
-from codec.training.gradients import detached, leave_untaught, nothing_of, stand_in
+from codec.training.gradients import detached, freeze, into_training, leave_untaught, nothing_of, stand_in
 from codec.training.identity import identify
 from codec.training.losses import MelLoss, discriminator_terms, generator_terms, mean_loudness, weighted_sum
 from codec.training.metrics import RunLog
@@ -85,6 +85,7 @@ class Trainer:
                 f"here takes a batch as a whole, so micro-batches are not one batch to it; set training.accumulate=1 "
                 f"(and a lower data.batch_size if memory is short)"
             )
+        freeze(codec, settings.frozen)
         leave_untaught(discriminators, config.losses)
         if settings.compile:
             compile_parts(codec, discriminators, device)
@@ -259,7 +260,7 @@ class Trainer:
         reporter.watch = report
         reporter.start_clock(self.next_step)
         batches = self._batches(self.next_step, stop)
-        self.codec.train()
+        into_training(self.plain_codec, settings.frozen)
         with disk_errors_explained(self.run), compile_errors_explained(), caught_sigterm() as asked_to_stop:
             if self.unseen:
                 self._show(self.next_step, last=self.next_step == settings.steps)

@@ -29,8 +29,8 @@ def gather_latents(accelerator: Accelerator, codec: Codec, dataset: Dataset[Tens
 
     However many processes share the work, these are the same latents in the same order.
     """
-    was_training = codec.training
-    codec.eval()
+    was_training = codec.encoder.training  # not the codec: a frozen part of it is in eval mode all along
+    codec.encoder.eval()
     collected: list[Tensor] = []
     position = first + accelerator.process_index * BATCH
     while sum(map(len, collected)) < count:
@@ -38,7 +38,7 @@ def gather_latents(accelerator: Accelerator, codec: Codec, dataset: Dataset[Tens
         latent = codec.encoder(crops.to(codec.device)).float()  # (B, D, F)
         collected.append(accelerator.gather(latent.transpose(1, 2).flatten(0, 1)))  # process by process
         position += accelerator.num_processes * BATCH
-    codec.train(was_training)
+    codec.encoder.train(was_training)
     return torch.cat(collected)[:count]
 
 
