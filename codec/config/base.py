@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from codec.config.plugins import VARIABLE, load_plugins
 from codec.errors import CodecError
 
 Positive = Annotated[int, Field(gt=0)]
@@ -39,6 +40,7 @@ def build(kind: type[Config], data: Any, where: str = "settings") -> Config:
     Raises:
         CodecError: unknown key, wrong type or value; the message names key, value and what was expected.
     """
+    load_plugins()
     if not isinstance(data, dict):
         raise CodecError(f"{where}: expected a mapping of settings, got {type(data).__name__}")
     try:
@@ -79,7 +81,8 @@ def _explain(kind: type[Settings], item: Any) -> str:
         return f"unknown setting {key}; {_nearest(str(loc[-1]), known, prefix)}"
     if item["type"] == "union_tag_invalid":
         tags = re.findall(r"'([^']*)'", item["ctx"]["expected_tags"])
-        return f"{key}.name={item['ctx']['tag']!r} is not known; {_nearest(item['ctx']['tag'], tags, '')}"
+        own = f"; one of your own is known once {VARIABLE} names the module that registers it"
+        return f"{key}.name={item['ctx']['tag']!r} is not known; {_nearest(item['ctx']['tag'], tags, '')}{own}"
     if item["type"] == "value_error":
         return item["msg"].removeprefix("Value error, ")
     return f"{key}={item['input']!r}: {item['msg'][0].lower()}{item['msg'][1:]}"

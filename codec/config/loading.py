@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
 from codec.config.base import Config, Settings, build
 from codec.config.model import preset_sizes
+from codec.config.plugins import load_plugins
 from codec.config.quantizers import DEFAULT_SYSTEM, SYSTEMS
 from codec.config.run import RunConfig
 from codec.errors import CodecError
@@ -59,6 +61,7 @@ def load_config(kind: type[Config], path: str | Path, overrides: Sequence[str] =
 
 
 def _read_with(path: str | Path, overrides: Sequence[str]) -> dict[str, Any]:
+    load_plugins()
     over: dict[str, Any] = {}
     for item in overrides:
         over = merge(over, _parse_override(item))
@@ -106,7 +109,7 @@ def _merge_runs(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     before, now = _quantizer(base), _quantizer(over)
     old, new = SYSTEMS.get(str(before.get("name", DEFAULT_SYSTEM))), SYSTEMS.get(str(now.get("name")))
     if old and new and new is not old:
-        defaults = old().model_dump(mode="json")
+        defaults = {key: to_jsonable_python(field.default, fallback=str) for key, field in old.model_fields.items()}
         goes = {key for key in defaults if key not in new.model_fields or before.get(key) == defaults[key]}
         kept = {key: value for key, value in before.items() if key == "codebook_size" or key not in goes}
         base = {**base, "model": {**base.get("model", {}), "quantizer": kept}}

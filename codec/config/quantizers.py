@@ -308,8 +308,12 @@ def _name_of(settings: Any) -> str:
     return str(settings.get("name", DEFAULT_SYSTEM)) if isinstance(settings, dict) else DEFAULT_SYSTEM
 
 
+def any_system() -> Any:
+    """The type of all settings in ``SYSTEMS``; their ``name`` says which."""
+    return Union[tuple(Annotated[kind, Tag(name)] for name, kind in SYSTEMS.items())]  # noqa: UP007
+
+
 if TYPE_CHECKING:
     AnyQuantizerConfig = QuantizerConfig
 else:
-    _Choices = Union[tuple(Annotated[kind, Tag(name)] for name, kind in SYSTEMS.items())]  # noqa: UP007
-    AnyQuantizerConfig = Annotated[_Choices, Discriminator(_name_of)]
+    AnyQuantizerConfig = Annotated[any_system(), Discriminator(_name_of)]

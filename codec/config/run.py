@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
 from codec.config.model import ModelConfig
+from codec.config.quantizers import SYSTEMS, QuantizerConfig, any_system
 from codec.config.rates import follow_rate
 
 PICTURE_FFT = 1024  # of the spectrograms that validation puts into TensorBoard
@@ -260,6 +261,14 @@ class RunConfig(Settings):
                 least = n_fft / self.model.sample_rate
                 raise ValueError(f"data.{name}={seconds} is too short for an n_fft of {n_fft}; try {least:.2f} or more")
         return self
+
+
+def add_system(name: str, kind: type[QuantizerConfig]) -> None:
+    """Settings of models and runs may have one more bottleneck from here on (:func:`codec.quantizers.register`)."""
+    SYSTEMS[name] = kind
+    ModelConfig.model_fields["quantizer"].annotation = any_system()
+    for settings in (ModelConfig, RunConfig):
+        settings.model_rebuild(force=True)
 
 
 def _with_mel_factor(data: dict[str, Any]) -> dict[str, Any]:

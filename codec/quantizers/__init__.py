@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from codec.config import QuantizerConfig
+from codec.config.run import add_system
+from codec.errors import CodecError
 from codec.quantizers.base import Quantizer, QuantizerOutput
 from codec.quantizers.cvq import CVQ
 from codec.quantizers.dare import DAReVQ
@@ -52,4 +54,23 @@ def build_quantizer(dim: int, config: QuantizerConfig) -> Quantizer[Any]:
     return REGISTRY[config.name](dim, config)
 
 
-__all__ = ["REGISTRY", "Quantizer", "QuantizerOutput", "build_quantizer"]
+def register(config: type[QuantizerConfig], system: type[Quantizer[Any]]) -> None:
+    """Make a bottleneck from outside of this package known, by the name that is the default of its settings' ``name``.
+
+    ``model.quantizer.name`` then chooses it as any other, in Python. Commands know it where ``CODEC_PLUGINS`` names the
+    module that calls this (docs/bottlenecks.md).
+
+    Raises:
+        CodecError: settings without a name, or a name that another system has.
+    """
+    name = config.model_fields["name"].default
+    if not isinstance(name, str):
+        raise CodecError(f"{config.__name__} has no name; give it one: name: Literal['mine'] = 'mine'")
+    known = REGISTRY.get(name)
+    if known is not None and (known.__module__, known.__qualname__) != (system.__module__, system.__qualname__):
+        raise CodecError(f"a bottleneck {name!r} is there already ({known.__module__}); take another name")
+    REGISTRY[name] = system
+    add_system(name, config)
+
+
+__all__ = ["REGISTRY", "Quantizer", "QuantizerOutput", "build_quantizer", "register"]
