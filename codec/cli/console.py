@@ -74,6 +74,13 @@ def run(app: typer.Typer, args: Sequence[str] | None = None) -> NoReturn:
     except CodecError as error:
         say("error", str(error), "bold red")
         raise SystemExit(2) from None
+    except SystemError as error:
+        # A signal that comes while compiled code of numba runs (the pitch metrics) is found when that code returns, and
+        # is then the cause of this.
+        if not isinstance(error.__cause__, SystemExit | KeyboardInterrupt):
+            raise
+        code = error.__cause__.code if isinstance(error.__cause__, SystemExit) else 128 + signal.SIGINT
+        raise SystemExit(code) from None
     except OSError as error:
         if error.filename is not None or not _stdout_is_stuck():
             raise

@@ -72,6 +72,22 @@ def test_interruption_is_130(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("signalled", "code"), [(SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+def test_a_signal_during_compiled_code_is_one_too(signalled: BaseException, code: int) -> None:
+    """As Python says it of numba's, which returns a result although the handler has raised."""
+
+    def compiled() -> None:
+        raise SystemError("CPUDispatcher(...) returned a result with an exception set") from signalled
+
+    assert outcome_of(app_that(compiled)) == code
+
+    def broken() -> None:
+        raise SystemError("ours")
+
+    with pytest.raises(SystemError, match="ours"):
+        run(app_that(broken), [])
+
+
 def test_logging_lasts_as_long_as_the_command(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
