@@ -80,6 +80,9 @@ def _as_it_is(item: Utterance) -> bytes | None:
             return None
         if (file.frames, file.samplerate) != (item.num_samples, item.sample_rate):
             raise CodecError(_broken_promise(item, f"has {file.frames} at {file.samplerate} Hz"))
+    with reading(item.path, item.sample_rate) as reader:  # a file that was cut short has the header of a whole one
+        if (found := sum(len(block) for block in reader.blocks())) != item.num_samples:
+            raise CodecError(_broken_promise(item, f"gave {found} at {item.sample_rate} Hz"))
     try:
         return item.path.read_bytes()
     except OSError as error:

@@ -156,6 +156,21 @@ def test_bad_recordings_are_reported_and_mended_later(utterances: list[Utterance
     assert list(stored(tmp_path / "out")) == ["u7", "a.b/c"]
 
 
+def test_a_flac_file_that_was_cut_short_is_not_copied(utterances: list[Utterance], tmp_path: Path) -> None:
+    """Its header is that of a whole one; training would have met the rest, days later."""
+    whole = next(item for item in utterances if item.path.suffix == ".flac")
+    content = whole.path.read_bytes()
+    (tmp_path / "cut.flac").write_bytes(content[: len(content) // 2])
+    damaged = bytearray(content)
+    damaged[len(content) // 2 : len(content) // 2 + 2000] = bytes(2000)
+    (tmp_path / "damaged.flac").write_bytes(damaged)
+    bad = [replace(whole, id=name, path=tmp_path / f"{name}.flac") for name in ("cut", "damaged")]
+    finished = write_shards([*bad, whole], tmp_path / "out", replace(SMALL, seed=None))
+    reasons = [failure["reason"] for shard in finished for failure in shard.failed]
+    assert len(reasons) == 2 and all("the file is damaged" in reason for reason in reasons)
+    assert list(stored(tmp_path / "out")) == [whole.id]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_mending_writes_no_finished_shard_again(
     utterances: list[Utterance], tmp_path: Path, killed: bool, monkeypatch: pytest.MonkeyPatch
