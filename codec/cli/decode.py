@@ -38,7 +38,7 @@ def decode(
         bool, typer.Option("--partial", help="Of a damaged file, decode what is whole; lost frames become silence.")
     ] = False,
     id_: Annotated[
-        str | None, typer.Option("--id", help="Of a token dataset or list, the one recording to decode.")
+        str | None, typer.Option("--id", help="Of a token dataset, folder or list, the one recording to decode.")
     ] = None,
 ) -> None:
     """Decode a token file (.svq) of any length into audio of the same length: wav, flac or ogg.
@@ -74,7 +74,7 @@ def decode(
         for other in sources:
             if is_token_dataset(other) or (other.is_file() and is_printed(other)):
                 raise CodecError(f"{other}: is no .svq file, given beside {len(sources) - 1} others; give it by itself")
-    if is_token_dataset(source):
+    if is_token_dataset(source) or (id_ is not None and source.is_dir()):
         refuse("a token dataset", ("--batch", batch), ("--compile", compile_), ("--partial", partial))
         decode_dataset(source, output, id_, load, jobs=jobs, force=force)
         return

@@ -104,15 +104,19 @@ def _folder(path: Path) -> None:
     """Sums over the token files that ``codec encode`` of a folder makes."""
     from collections import Counter
 
+    import torch
+
     from codec.bitstream import read_tokens
     from codec.folders import token_files_below
     from codec.pretrained import CONFIG_FILE
+    from codec.quantizers.usage import CodeUsage
 
     try:
         files = token_files_below(path)
     except CodecError as error:
         raise CodecError(f"{path}: no model, as it has no {CONFIG_FILE}; {error}") from None
     models: Counter[str] = Counter()
+    usage: CodeUsage | None = None  # of the first model's tokens
     tokens, num_bytes, seconds, failed = 0, 0, 0.0, 0
     for file in files:
         try:
@@ -126,6 +130,9 @@ def _folder(path: Path) -> None:
         header = recording.header
         samples = len(recording.tokens) * header.hop_length if recording.num_samples is None else recording.num_samples
         models[header.fingerprint] += 1
+        if len(models) == 1:
+            usage = usage or CodeUsage(header.codebook_size)
+            usage.update(torch.from_numpy(recording.tokens))
         tokens += len(recording.tokens)
         num_bytes += recording.num_bytes
         seconds += samples / header.sample_rate
@@ -138,6 +145,10 @@ def _folder(path: Path) -> None:
     }
     if seconds:
         facts["rate"] = f"{8 * num_bytes / seconds:.0f} bit/s"
+    if usage and len(models) == 1:
+        used = usage.summary()
+        facts["codebook"] = f"{usage.codebook_size} codes, {used['codes_used']} used"
+        facts["entropy"] = f"{used['entropy_bits']:.2f} bits a token"
     _print(f"{path}: folder of token files", facts)
     if len(models) > 1:
         say("warning", f"{path}: of several models; no codec decode of the whole folder can work", "yellow")

@@ -47,23 +47,24 @@ def tokens(
         typer.Option("--format", help="line: a recording a line; plain: a token a line; json: an object a recording."),
     ] = Form.LINE,
     ids: Annotated[
-        list[str] | None, typer.Option("--id", metavar="ID", help="Of a dataset, only this recording; again for more.")
+        list[str] | None,
+        typer.Option("--id", metavar="ID", help="Of a dataset or folder, only this recording; again for more."),
     ] = None,
 ) -> None:
     """Print the tokens of recordings, and nothing else, on stdout; of those that cannot be read, nothing."""
     from codec.tokenstore.index import is_token_dataset
 
     for path in files if ids else ():
-        if not is_token_dataset(path):
+        if not (is_token_dataset(path) or path.is_dir()):
             raise CodecError(f"{path}: --id names a recording of a token dataset, and this is none; leave --id out")
     encoder, failed = None, None
     loading = False
-    for found in _without_folders(files):
+    for found in files if ids else _without_folders(files):
         try:
             if isinstance(found, CodecError):
                 raise found
             path = found
-            if is_token_dataset(path):
+            if ids or is_token_dataset(path):
                 recordings = _of_dataset(path, ids)
             elif path == STREAM or is_token_file(path):
                 recordings = _of_token_file(path)

@@ -38,7 +38,7 @@ class LMModelConfig(Settings):
 
 
 class LMDataConfig(Settings):
-    """Folders of recipes/tokenize.py, all by one codec. Their tokens are held in memory."""
+    """Folders of recipes/tokenize.py or of ``.svq`` files, all by one codec. Their tokens are held in memory."""
 
     train: Annotated[tuple[str, ...], Field(min_length=1)] = ("data/tokens/train",)
     validation: tuple[str, ...] = ()

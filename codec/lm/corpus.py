@@ -51,7 +51,7 @@ class TokenCorpus:
     An hour at 75 tokens a second takes 0.54 MB (1.08), so 1,000 hours about half a gigabyte in each process.
 
     Args:
-        folders: of recipes/tokenize.py, all by the same codec.
+        folders: of recipes/tokenize.py, or of ``.svq`` files, all by the same codec.
 
     Raises:
         CodecError: none, one that cannot be read, tokens of different codecs, tokens outside the codebook, or none.

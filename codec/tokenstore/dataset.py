@@ -12,13 +12,16 @@ from pathlib import Path
 import torch
 from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
+from codec.bitstream import SUFFIX
 from codec.errors import CodecError
+from codec.folders import token_files_below
 from codec.model import Codec
 from codec.pretrained import sha256_of
 from codec.tokenstore.entry import TokenEntry
 from codec.tokenstore.formats import ShardReader, find_format
 from codec.tokenstore.formats.base import AGAIN, reading
-from codec.tokenstore.index import INDEX_FILE, read_index, shard_names
+from codec.tokenstore.index import INDEX_FILE, Index, read_index, shard_names
+from codec.tokenstore.token_files import TokenFiles
 
 OPEN_SHARDS = 16  # kept open at a time
 
@@ -32,10 +35,12 @@ class TokenDataset(Dataset[TokenEntry]):
     >>> loader = DataLoader(data.stream(shuffle=True), batch_size=None, num_workers=4)
 
     Args:
-        source: the folder of a dataset, or some of its shards (files beside its ``index.json``).
+        source: the folder of a dataset; some of its shards (files beside its ``index.json``); or a folder of ``.svq``
+            files (:class:`codec.tokenstore.token_files.TokenFiles`).
 
     Raises:
-        CodecError: no index there, a shard that it does not know, or a package that the format needs is missing.
+        CodecError: no index and no ``.svq`` file there, a shard that the index does not know, ``.svq`` files of several
+            models, or a package that the format needs is missing.
     """
 
     def __init__(self, source: str | Path | Sequence[str | Path]) -> None:
@@ -55,11 +60,26 @@ class TokenDataset(Dataset[TokenEntry]):
                 raise CodecError(f"{outside[0]}: not in {self.folder}; give shards of one dataset")
         if not (self.folder / INDEX_FILE).exists() and not paths[0].exists():
             raise CodecError(f"{paths[0]}: no such file or folder; give the folder of a token dataset, or files in one")
-        self.index = read_index(self.folder)
-        self.model = self.index.model
-        find_format(self.index.format)
-        wanted = set(shard_names(self.index, files))
-        self.shards = [shard for shard in self.index.shards if shard.file in wanted]
+        if files and not (self.folder / INDEX_FILE).exists() and files[0].suffix.lower() == SUFFIX:
+            raise CodecError(f"{files[0]}: is one recording, which codec.load_tokens reads; give the folder of several")
+        self.index: Index | None = None  # of .svq files there is none
+        self._token_files: TokenFiles | None = None
+        if files is None and not (self.folder / INDEX_FILE).exists():
+            try:
+                found = token_files_below(self.folder)
+            except CodecError as error:
+                raise CodecError(
+                    f"{error}; a token dataset has {INDEX_FILE} beside its shards, recipes/tokenize.py writes it when "
+                    "all of them are done"
+                ) from None
+            self._token_files = TokenFiles(self.folder, found)
+            self.model, self.shards = self._token_files.model, [self._token_files.shard]
+        else:
+            self.index = read_index(self.folder)
+            self.model = self.index.model
+            find_format(self.index.format)
+            wanted = set(shard_names(self.index, files))
+            self.shards = [shard for shard in self.index.shards if shard.file in wanted]
         self._stops = list(accumulate(shard.utterances for shard in self.shards))
         self._readers: OrderedDict[int, ShardReader] = OrderedDict()
         self._checked: set[int] = set()  # shards whose checksum has been compared
@@ -112,9 +132,12 @@ class TokenDataset(Dataset[TokenEntry]):
         if self._places is None:
             self._places = {other: place for place, other in enumerate(self.ids())}
         if id_ not in self._places:
-            raise CodecError(
-                f"{self.folder}: no recording with the id {id_!r}; codec tokens {self.folder} --format json lists all"
+            known = (
+                f"codec tokens {self.folder} --format json lists all"
+                if self._token_files is None
+                else f"ids are paths below it without {SUFFIX}, such as {next(iter(self._places))!r}"
             )
+            raise CodecError(f"{self.folder}: no recording with the id {id_!r}; {known}")
         return self[self._places[id_]]
 
     def check_model(self, codec: Codec, name: str = "the model given") -> None:
@@ -136,6 +159,9 @@ class TokenDataset(Dataset[TokenEntry]):
         return TokenStream(self, shuffle=shuffle, seed=seed, rank=rank, world=world)
 
     def _reader(self, number: int) -> ShardReader:
+        if self._token_files is not None:
+            return self._token_files
+        assert self.index is not None
         if number in self._readers:
             self._readers.move_to_end(number)
             return self._readers[number]

@@ -6,10 +6,11 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from codec import Codec
-from codec.bitstream import SUFFIX
+from codec.bitstream import SUFFIX, Header, read_tokens, write_tokens
 
 
 def facts(out: str) -> dict[str, str]:
@@ -92,12 +93,18 @@ def test_a_folder_of_token_files(
     size = (tmp_path / f"a{SUFFIX}").stat().st_size
     outcome = cli("info", tmp_path)
     assert outcome.code == 0 and outcome.out.splitlines()[0] == f"{tmp_path}: folder of token files"
+    shares = np.unique(read_tokens(tmp_path / f"a{SUFFIX}").tokens, return_counts=True)[1] / 150
     both = {"model": tiny_codec.fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
+    both["codebook"] = f"64 codes, {len(shares)} used"
+    both["entropy"] = f"{-(shares * np.log2(shares)).sum():.2f} bits a token"
     assert facts(outcome.out) == {"files": "2", **both, "rate": f"{4 * size} bit/s"}
     (tmp_path / f"torn{SUFFIX}").write_bytes((tmp_path / f"a{SUFFIX}").read_bytes()[:-30])
     outcome = cli("info", tmp_path)
     assert outcome.code == 2 and f"torn{SUFFIX}" in outcome.err
     assert facts(outcome.out) == {"files": "3, of which 1 cannot be read", **both, "rate": f"{4 * size} bit/s"}
+    write_tokens(tmp_path / f"torn{SUFFIX}", Header("f" * 16, 24_000, 320, 64, 5), np.zeros(1, np.int64))
+    outcome = cli("info", tmp_path)
+    assert "of several models" in outcome.err and "entropy" not in facts(outcome.out)
     shutil.copytree(tiny_model_dir, tmp_path / "run" / "best")
     shutil.copy(tmp_path / f"a{SUFFIX}", tmp_path / "run" / f"sample{SUFFIX}")
     cli("info", tmp_path / "run").must_be_mistake("is the folder of a run; its model is", "run/best")

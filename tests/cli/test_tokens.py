@@ -129,6 +129,24 @@ def test_a_dataset_is_decoded_whole_or_by_id(
         assert path.read_bytes() == (tmp_path / "x.wav").read_bytes()
 
 
+def test_one_recording_of_a_folder_of_token_files(
+    cli, recording: Path, token_file: Path, tiny_model_dir: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "folder"
+    (folder / "x").mkdir(parents=True)
+    shutil.copy(token_file, folder / "x" / "a.wav.svq")
+    shutil.copy(token_file, folder / "b.svq")
+    (line,) = map(json.loads, cli("tokens", folder, "--id", "x/a.wav", "--format", "json").out.splitlines())
+    assert line["id"] == "x/a.wav" and line["num_samples"] == 24_001
+    assert cli("tokens", folder, "--id", "b").out == cli("tokens", token_file).out
+    model = ("--model", tiny_model_dir)
+    assert cli("decode", folder, "--id", "x/a.wav", "-o", tmp_path / "one.wav", *model).code == 0
+    assert cli("decode", token_file, "-o", tmp_path / "two.wav", *model).code == 0
+    assert (tmp_path / "one.wav").read_bytes() == (tmp_path / "two.wav").read_bytes()
+    for command in (("tokens",), ("decode", *model, "-o", tmp_path / "none.wav")):
+        cli(*command, folder, "--id", "a").must_be_mistake("no recording with the id 'a'", "paths below it")
+
+
 def test_mistakes_of_decoding_datasets(
     cli, dataset: Path, token_file: Path, tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path
 ) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 import torch
 
+from codec.bitstream import Header, write_tokens
 from codec.errors import CodecError
 from codec.lm.corpus import TokenCorpus
 from codec.lm.packing import IGNORED, PackedBlocks
@@ -74,3 +76,11 @@ def test_several_folders_are_one_corpus(make_tokens) -> None:
     assert both.num_tokens == 2 * one.num_tokens
     assert torch.equal(both.counts(), 2 * one.counts())
     assert torch.equal(both.recording(len(one) + 2), one.recording(2))
+
+
+def test_a_folder_of_token_files_is_a_corpus_too(corpus: TokenCorpus, tmp_path: Path) -> None:
+    model = corpus.model
+    for number, length in enumerate(corpus.lengths.tolist()):
+        header = Header(model.fingerprint, model.sample_rate, model.hop_length, model.codebook_size, 320 * length)
+        write_tokens(tmp_path / "svq" / f"{number}.svq", header, corpus.recording(number).numpy())
+    assert TokenCorpus([tmp_path / "svq"]).identity() == corpus.identity()

@@ -1,0 +1,94 @@
+"""A folder of ``.svq`` files, as ``codec encode`` makes one of a folder of recordings, read as a token dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from codec import bundled
+from codec.bitstream import SUFFIX, Header, read_tokens, reading_tokens
+from codec.errors import CodecError
+from codec.tokenstore.entry import TokenEntry
+from codec.tokenstore.formats.base import ShardReader
+from codec.tokenstore.index import Model, Shard
+
+AGAIN = "get it again, or delete it and run codec encode again"  # what to do about a damaged file
+
+
+class TokenFiles(ShardReader):
+    """``.svq`` files below a folder, as one shard; the id of ``x/a.wav.svq`` is ``x/a.wav``.
+
+    Opening reads the header of each (some 10,000 a second of a local disk); tokens are read when they are asked for.
+
+    Args:
+        folder: that ids are relative to.
+        paths: at least one file below it, as :func:`codec.folders.token_files_below` gives them.
+
+    Raises:
+        CodecError: a file that cannot be read, or files of several models.
+    """
+
+    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
+        self._folder = folder
+        self._names: list[str] = []  # paths below the folder, with slashes
+        first: Header | None = None
+        tokens = samples = num_bytes = 0
+        for path in paths:
+            with reading_tokens(path) as reader:
+                header, num_samples = reader.header, reader.num_samples
+            if num_samples is None:
+                raise CodecError(f"{path}: was cut short, as neither header nor end tells its length; {AGAIN}")
+            first = first or header
+            if _maker(header) != _maker(first):
+                raise CodecError(
+                    f"{path}: made by model {header.fingerprint}, but {folder / self._names[0]} by "
+                    f"{first.fingerprint}; give each model's files a folder of their own"
+                )
+            self._names.append(path.relative_to(folder).as_posix())
+            tokens += header.frames_of(num_samples)
+            samples += num_samples
+            num_bytes += path.stat().st_size
+        assert first is not None, "there is a file"
+        self._ids = [name[: -len(SUFFIX)] for name in self._names]
+        if len(set(self._ids)) < len(self._ids):  # a.svq and a.SVQ
+            twice = max(self._ids, key=self._ids.count)
+            raise CodecError(f"{folder / twice}: two token files have this name up to {SUFFIX}; rename one of them")
+        self._maker = _maker(first)
+        names = [known.name for known in bundled.bundled_models().values() if known.fingerprint == first.fingerprint]
+        self.model = Model(
+            names[0] if names else "unnamed",
+            first.fingerprint,
+            first.codebook_size,
+            first.sample_rate,
+            first.hop_length,
+        )
+        self.shard = Shard("", len(self._names), tokens, samples, num_bytes)
+
+    def ids(self) -> Sequence[str]:
+        """Of all files, in order."""
+        return self._ids
+
+    def read(self, row: int) -> TokenEntry:
+        """The recording of one file.
+
+        Raises:
+            CodecError: a file that is gone, damaged, or another model's by now.
+        """
+        path = self._folder / self._names[row]
+        recording = read_tokens(path)
+        if _maker(recording.header) != self._maker:
+            raise CodecError(
+                f"{path}: made by model {recording.header.fingerprint}, and it was {self.model.fingerprint} when the "
+                "folder was opened; open it again"
+            )
+        if not recording.is_whole or recording.num_samples is None:
+            raise CodecError(f"{path}: {recording.damage()}; {AGAIN}")
+        return TokenEntry.from_facts(
+            {"id": self._ids[row], "num_samples": recording.num_samples, "text": None, "speaker": "", "split": ""},
+            recording.tokens,
+        )
+
+
+def _maker(header: Header) -> tuple[str, int, int, int]:
+    """What must be one and the same in all files."""
+    return header.fingerprint, header.codebook_size, header.sample_rate, header.hop_length
