@@ -48,6 +48,8 @@ class Windows:
         """
         if all(map(math.isfinite, (self.window_s, self.overlap_s, self.fade_s))):
             window, overlap = round(self.window_s * codec.frame_rate), round(self.overlap_s * codec.frame_rate)
+            if 2 * self.overlap_s <= self.window_s:  # half of an odd window is no whole frame
+                overlap = min(overlap, window // 2)
             fade = 2 * round(self.fade_s * codec.sample_rate / 2)
             if 0 <= fade <= overlap * codec.hop_length and 0 < 2 * overlap <= window:
                 return window, overlap, fade

@@ -189,6 +189,13 @@ def test_a_seam_is_a_crossfade() -> None:
     assert second.tolist() == [0.125, 0.375, 0.625, 0.875] + [1.0] * 12
 
 
+def test_half_a_window_fits_though_it_is_odd(tiny_codec: Codec) -> None:
+    """75 frames are a second: half of it is no whole frame, and was refused as more than a half."""
+    assert Windows(1.0, 0.5).sizes(tiny_codec) == (75, 37, 480)
+    audio = torch.cat(list(decode_chunks(tiny_codec, [torch.arange(400) % 64], Windows(1.0, 0.5))))
+    assert len(audio) == 400 * 320
+
+
 @pytest.mark.parametrize(
     "windows",
     [
