@@ -33,7 +33,9 @@ def generate(
     seconds: Annotated[float, typer.Option(min=0.02, help="New speech at most; the model may end earlier.")] = 5.0,
     prompt: Annotated[Path | None, typer.Option(help="Audio to go on from.")] = None,
     prompt_s: Annotated[float | None, typer.Option(min=0.02, help="Only its first seconds.")] = None,
-    temperature: Annotated[float, typer.Option(help="Below 1: likelier tokens more often.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(help="Below 1: likelier tokens more often; 0: always the likeliest.")
+    ] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Only the k likeliest tokens; 0: all.")] = 0,
     top_p: Annotated[float, typer.Option(help="Only the likeliest tokens of this probability together.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,

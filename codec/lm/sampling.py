@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from codec.config.base import NonNegative, PositiveFloat, Settings
+from codec.config.base import NonNegative, NonNegativeFloat, PositiveFloat, Settings
 from codec.errors import CodecError
 from codec.lm.network import LanguageModel
+from codec.tensors import as_token_ids
 
 TOGETHER = 16  # recordings sampled in one batch
+LEAST_TEMPERATURE = 1e-6  # below it a logit is divided out of float32; the likeliest token has been certain for long
 
 
 class SamplingConfig(Settings):
     """How a token is drawn from the model's distribution."""
 
-    temperature: PositiveFloat = 1.0  # below 1: likelier tokens more often
+    temperature: NonNegativeFloat = 1.0  # below 1: likelier tokens more often; 0: always the likeliest
     top_k: NonNegative = 0  # only the k likeliest; 0: all
     top_p: PositiveFloat = 1.0  # only the likeliest that together have this probability; 1: all
-    seed: NonNegative = 0
+    seed: Annotated[int, Field(ge=0, lt=1 << 64)] = 0  # what torch's generators take
 
 
 class Sample(NamedTuple):
@@ -37,13 +40,17 @@ def sample(lm: LanguageModel, prompt: Tensor, count: int, num_tokens: int, confi
         lm: in eval mode.
         prompt: (P,) int64 codes; none of them: from the begin mark alone.
         count: how many.
-        num_tokens: new ones at most.
+        num_tokens: new ones at most, from 1 on.
         config: temperature and the like.
 
     Raises:
-        CodecError: more tokens than the model's context, tokens outside its codebook, or settings out of range.
+        CodecError: no or more tokens than the model's context, a prompt of another shape or type, tokens outside its
+            codebook, or settings out of range.
     """
     vocabulary = lm.vocabulary
+    prompt = as_token_ids(prompt, 1)
+    if num_tokens < 1:
+        raise CodecError(f"num_tokens={num_tokens}: expected 1 or more new tokens")
     if not 0 < config.top_p <= 1:
         raise CodecError(f"top_p={config.top_p}: expected a probability above 0, up to 1")
     if len(prompt) and not 0 <= int(prompt.min()) <= int(prompt.max()) < vocabulary.codebook_size:
@@ -59,6 +66,7 @@ def sample(lm: LanguageModel, prompt: Tensor, count: int, num_tokens: int, confi
             f"for {max(0, room)} ({max(0, room) / rate:.2f} s); ask for less, shorten the prompt, or train with a "
             "larger model.context"
         )
+    greedy = config.temperature < LEAST_TEMPERATURE
     start = torch.cat([torch.tensor([vocabulary.begin]), prompt.cpu()]).unsqueeze(0).to(lm.device)  # (1, P + 1)
     samples: list[Sample] = []
     with torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
@@ -68,8 +76,8 @@ def sample(lm: LanguageModel, prompt: Tensor, count: int, num_tokens: int, confi
                 start,
                 attention_mask=torch.ones_like(start),
                 do_sample=True,
-                temperature=config.temperature,
-                top_k=config.top_k,
+                temperature=1.0 if greedy else config.temperature,
+                top_k=1 if greedy else config.top_k,
                 top_p=config.top_p,
                 max_new_tokens=num_tokens,
                 min_new_tokens=0 if len(prompt) else 1,  # no tokens are no audio

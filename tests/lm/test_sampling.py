@@ -41,6 +41,14 @@ def test_the_likeliest_alone_where_k_is_one(lm: LanguageModel) -> None:
     assert len({tuple(own.tokens.tolist()) for own in samples}) == 1
 
 
+def test_no_temperature_is_too_low_for_the_likeliest(lm: LanguageModel) -> None:
+    """At 1e-38 logits were divided out of float32, which was a traceback of torch; 0 is what others call greedy."""
+    (likeliest,) = sample(lm, torch.tensor([2]), 1, 8, SamplingConfig(top_k=1))
+    for temperature in (0.0, 1e-45, 1e-38, 1e-5):
+        for own in sample(lm, torch.tensor([2]), 3, 8, SamplingConfig(temperature=temperature)):
+            assert own.tokens.tolist() == likeliest.tokens.tolist()
+
+
 def test_bad_input_is_one_line(lm: LanguageModel) -> None:
     with pytest.raises(CodecError, match=r"context of 24 has room for 20 \(0.27 s\)"):
         sample(lm, torch.tensor([1, 2, 3]), 1, 21, SamplingConfig())
@@ -49,4 +57,12 @@ def test_bad_input_is_one_line(lm: LanguageModel) -> None:
     with pytest.raises(CodecError, match=r"top_p=1.5: expected a probability"):
         sample(lm, NOTHING, 1, 4, SamplingConfig(top_p=1.5))
     with pytest.raises(CodecError, match="temperature"):
-        build(SamplingConfig, {"temperature": 0.0})
+        build(SamplingConfig, {"temperature": -0.1})
+    with pytest.raises(CodecError, match="seed"):
+        build(SamplingConfig, {"seed": 1 << 64})
+    for num_tokens in (0, -1):
+        with pytest.raises(CodecError, match=f"num_tokens={num_tokens}: expected 1 or more"):
+            sample(lm, NOTHING, 1, num_tokens, SamplingConfig())
+    for prompt in (torch.tensor([[1, 2]]), torch.tensor([1.0])):  # the first as Codec.encode gives them
+        with pytest.raises(CodecError, match=r"tokens of shape .*: expected integers \(F,\)"):
+            sample(lm, prompt, 1, 4, SamplingConfig())
