@@ -91,7 +91,7 @@ def print_table(paths: list[Path]) -> None:
             raise CodecError(f"{path}: cannot be read ({error.strerror}); score the model first") from None
         except (ValueError, KeyError, TypeError):
             raise CodecError(f"{path}: no scores of recipes/evaluate_lm.py; score the model again") from None
-        rows.append([path.parent.name, *facts, *values])
+        rows.append([path.resolve().parent.name, *facts, *values])
     head = ["system", "codec", "codes", "held-out tokens", *COLUMNS.values()]
     for row in (head, ["---"] * len(head), *rows):
         print("| " + " | ".join(map(str, row)) + " |")

@@ -61,6 +61,7 @@ def test_train_score_and_speak(
     speech_path: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, lm = tmp_path / "lm.yaml", tmp_path / "run" / "best"
     config.write_text(SETTINGS.format(output=tmp_path / "run", tokens=tokens), encoding="utf-8")
@@ -87,6 +88,9 @@ def test_train_score_and_speak(
     capsys.readouterr()
     assert call("evaluate_lm", "--table", file) == 0
     assert f"| score | tiny | 64 | {scores['tokens']} | 6.000 |" in capsys.readouterr().out
+    monkeypatch.chdir(file.parent)  # a system is called as its folder is, be it this one
+    assert call("evaluate_lm", "--table", file.name) == 0
+    assert "| score | tiny |" in capsys.readouterr().out
 
     out = tmp_path / "out"
     speak = ("--model", lm, "--codec", tiny_model_dir, "--device", "cpu", "-o", out, "--seconds", "0.2", "--count", "2")
