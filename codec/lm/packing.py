@@ -80,7 +80,8 @@ class PackedBlocks:
     def _shuffle(self, epoch: int) -> None:
         if epoch == self._epoch:
             return
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        seed = (self.seed * 1_000_003 + epoch) % (1 << 64)  # what a generator takes, whatever the seed
+        generator = torch.Generator().manual_seed(seed)
         self._order = torch.randperm(len(self.corpus), generator=generator).tolist()
         self._stops = np.cumsum(self.corpus.lengths[self._order] + 2)
         self._epoch = epoch

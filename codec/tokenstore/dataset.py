@@ -220,7 +220,8 @@ class TokenStream(IterableDataset[TokenEntry]):
         shares, share = self.world * workers, self.rank * workers + own
         start, stop = (len(self.data) * edge // shares for edge in (share, share + 1))
         shards = self.data.shards
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        seed = (self.seed * 1_000_003 + self.epoch) % (1 << 64)  # what a generator takes, whatever the seed
+        generator = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(shards), generator=generator).tolist() if self.shuffle else range(len(shards))
         firsts = [0, *accumulate(shard.utterances for shard in shards)]
         position = 0

@@ -84,3 +84,8 @@ def test_a_folder_of_token_files_is_a_corpus_too(corpus: TokenCorpus, tmp_path: 
         header = Header(model.fingerprint, model.sample_rate, model.hop_length, model.codebook_size, 320 * length)
         write_tokens(tmp_path / "svq" / f"{number}.svq", header, corpus.recording(number).numpy())
     assert TokenCorpus([tmp_path / "svq"]).identity() == corpus.identity()
+
+
+def test_any_seed_of_a_generator_is_one(corpus: TokenCorpus) -> None:
+    batches = [PackedBlocks(corpus, 8, seed).batch(0, 20).inputs for seed in (0, 2**63 + 5, 2**64 - 1)]
+    assert not torch.equal(batches[0], batches[1]) and not torch.equal(batches[1], batches[2])

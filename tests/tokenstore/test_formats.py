@@ -104,6 +104,8 @@ def test_a_stream_is_shared_without_gap_or_overlap(make_dataset: Make, workers: 
         orders.append(found)
     assert orders[1] != orders[2]
     assert orders[0] != orders[1]
+    large = data.stream(shuffle=True, seed=2**63 + 5)  # as torch.initial_seed() has them
+    assert sorted(entry.id for entry in large) == sorted(data.ids())
     again = data.stream(shuffle=True, seed=5)
     assert [entry.id for entry in again] == [entry.id for entry in again]
     with pytest.raises(CodecError, match="expected 0 <= rank < world"):
