@@ -11,10 +11,13 @@ from codec.config import (
     OptimizerConfig,
     RunConfig,
     VQConfig,
+    build,
     dump_yaml,
     load_run_config,
     preset,
 )
+from codec.config.base import Settings
+from codec.config.lm import LMConfig
 from codec.config.quantizers import SYSTEMS
 from codec.errors import CodecError
 
@@ -41,6 +44,15 @@ def test_layers_override_each_other_in_order(tmp_path: Path) -> None:
     assert config.model.decoder == preset("tiny").decoder
     assert config.model.quantizer.codebook_size == 64
     assert config.losses.mel == 15.0
+
+
+@pytest.mark.parametrize("config", [RunConfig, LMConfig])
+def test_seeds_end_where_those_of_numpy_do(config: type[Settings]) -> None:
+    """A larger one was a traceback once training began; the number of each process is added."""
+    assert build(config, {"training": {"seed": 4_000_000_000}}).model_dump()["training"]["seed"] == 4_000_000_000
+    for seed in (-1, 1 << 32):
+        with pytest.raises(CodecError, match=rf"training\.seed={seed}: "):
+            build(config, {"training": {"seed": seed}})
 
 
 @pytest.mark.parametrize("written", ["3e-4", "3E-4", "3.0e-4", "0.0003", ".3e-3", "30e-5"])

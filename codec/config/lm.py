@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
+from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Seed, Settings, Share
 
 
 class LMModelConfig(Settings):
@@ -65,7 +65,7 @@ class LMTrainingConfig(Settings):
     """The loop."""
 
     steps: Positive = 20_000
-    seed: NonNegative = 0
+    seed: Seed = 0
     mixed_precision: Literal["no", "bf16"] = "no"
     accumulate: Positive = 1  # micro-batches a step
     log_every: Positive = 50

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Settings, Share
+from codec.config.base import NonNegative, NonNegativeFloat, Positive, PositiveFloat, Seed, Settings, Share
 from codec.config.model import ModelConfig
 from codec.config.quantizers import SYSTEMS, QuantizerConfig, any_system
 from codec.config.rates import follow_rate
@@ -156,7 +156,7 @@ class TrainingConfig(Settings):
     """The loop."""
 
     steps: Positive = 138_600
-    seed: NonNegative = 0
+    seed: Seed = 0
     # Parts that stay as they are: with [encoder, quantizer] the decoder learns alone, and tokens mean what they meant.
     frozen: tuple[CodecPart, ...] = ()
     mixed_precision: Literal["no", "bf16"] = "no"
