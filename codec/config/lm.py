@@ -95,6 +95,7 @@ class LMConfig(Settings):
     """A whole training run of a language model."""
 
     output: str = "exp/lm"
+    init_from: str | None = None  # folder of a language model whose weights training starts from, of equal sizes
     model: LMModelConfig = LMModelConfig()
     data: LMDataConfig = LMDataConfig()
     optimizer: LMOptimizerConfig = LMOptimizerConfig()

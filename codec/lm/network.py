@@ -126,6 +126,37 @@ def build_language_model(config: LMModelConfig, codec: Model) -> LanguageModel:
     return LanguageModel(library.LlamaForCausalLM(settings), config.loss_chunk)
 
 
+def start_from(lm: LanguageModel, directory: str | Path) -> None:
+    """Put the weights of another language model in the place of this one's. Contexts may differ.
+
+    Raises:
+        CodecError: no such model, one of another codec's tokens, or of other sizes, which are named.
+    """
+    where, other = f"init_from={directory}", LanguageModel.from_pretrained(directory, "cpu")
+    if other.codec.fingerprint != lm.codec.fingerprint:
+        raise CodecError(
+            f"{where}: speaks the tokens of codec {other.codec.fingerprint} ({other.codec.name}), but data.train has "
+            f"those of {lm.codec.fingerprint} ({lm.codec.name}); tokenise with the codec of the language model"
+        )
+    was, now = _sizes(other), _sizes(lm)
+    if differing := [f"model.{name}={was[name]}, here {now[name]}" for name in was if was[name] != now[name]]:
+        raise CodecError(f"{where}: has other sizes ({'; '.join(differing)}); set model as it has them")
+    lm.llama.load_state_dict(other.llama.state_dict())
+
+
+def _sizes(lm: LanguageModel) -> dict[str, object]:
+    """Settings without which weights mean something else, by their names in :class:`LMModelConfig`."""
+    config: Any = lm.llama.config
+    return {
+        "layers": config.num_hidden_layers,
+        "dim": config.hidden_size,
+        "heads": config.num_attention_heads,
+        "mlp_dim": config.intermediate_size,
+        "tie_embeddings": config.tie_word_embeddings,
+        "rope_theta": config.rope_parameters["rope_theta"],
+    }
+
+
 def _transformers() -> ModuleType:
     try:
         import transformers as library

@@ -20,10 +20,10 @@ from codec.config import load_config
 from codec.config.lm import LMConfig, LMOptimizerConfig
 from codec.errors import CodecError
 from codec.lm.corpus import TokenCorpus
-from codec.lm.network import LanguageModel, build_language_model
+from codec.lm.network import LanguageModel, build_language_model, start_from
 from codec.lm.packing import IGNORED, PackedBlocks, Sequences
 from codec.lm.scoring import Likelihood, measure_likelihood
-from codec.training.checkpoint import disk_errors_explained, open_run, save_checkpoint
+from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, settings_kept, step_unless
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
@@ -47,7 +47,8 @@ class LMTrainer:
         resume: go on from the newest checkpoint of the run folder, if there is one.
 
     Raises:
-        CodecError: a setting, token dataset or run folder that does not fit; nothing has been written then.
+        CodecError: a setting, token dataset, model to start from or run folder that does not fit; nothing has been
+            written then.
     """
 
     def __init__(self, config: LMConfig, accelerator: Accelerator, *, resume: bool = False) -> None:
@@ -65,6 +66,8 @@ class LMTrainer:
 
         set_seed(settings.seed)
         lm = build_language_model(config.model, corpus.model)
+        if config.init_from is not None and not (resume and find_checkpoints(self.run)):
+            start_from(lm, config.init_from)
         # From here on something is written.
         checkpoint = open_run(
             self.run,

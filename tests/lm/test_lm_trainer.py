@@ -7,8 +7,10 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -179,3 +181,31 @@ def test_nothing_is_written_where_the_tokens_are_missing(settings: Make, tmp_pat
     with pytest.raises(CodecError, match="nowhere: no such file or folder; give the folder of a token dataset"):
         train(settings("none", data={"train": [str(tmp_path / "nowhere")]}))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_run_starts_from_another_models_weights(settings: Make, make_tokens: Callable[..., Path]) -> None:
+    """What the refusal of grown tokens in a resumed run advises."""
+    first = train(settings("first"))
+    start = str(first.run / "last")
+    more = {"train": [str(make_tokens("more", recordings=[np.arange(80) % 16]))], "validation": []}
+    config = settings("second", data=more, model={"context": 32}).model_copy(update={"init_from": start})
+    second = LMTrainer(config, Accelerator(cpu=True))
+    for one, other in zip(first.plain_lm.parameters(), second.plain_lm.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert second.plain_lm.context == 32
+    second.fit(stop_at=2)
+    weights = [weight.detach().clone() for weight in second.plain_lm.parameters()]
+    resumed = LMTrainer(config, Accelerator(cpu=True), resume=True)
+    assert all(torch.equal(one, other) for one, other in zip(weights, resumed.plain_lm.parameters(), strict=True))
+
+    other = settings("third", model={"heads": 4}).model_copy(update={"init_from": start})  # weights of equal shapes
+    with pytest.raises(CodecError, match=r"init_from=.*other sizes \(model.heads=2, here 4\); set model as it has"):
+        LMTrainer(other, Accelerator(cpu=True))
+    strange = {
+        "train": [str(make_tokens("strange", replace(first.plain_lm.codec, fingerprint="f" * 16)))],
+        "validation": [],
+    }
+    foreign = settings("third", data=strange).model_copy(update={"init_from": start})
+    with pytest.raises(CodecError, match=r"speaks the tokens of codec 0123.* but data.train has those of f{16}"):
+        LMTrainer(foreign, Accelerator(cpu=True))
+    assert not Path(other.output).exists()
