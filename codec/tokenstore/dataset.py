@@ -196,14 +196,31 @@ class TokenStream(IterableDataset[TokenEntry]):
     def __init__(
         self, data: TokenDataset, *, shuffle: bool, seed: int, rank: int | None = None, world: int | None = None
     ) -> None:
-        """``rank`` and ``world``: None asks ``torch.distributed``; one process where that is not in use."""
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        """``rank`` and ``world``: None asks ``torch.distributed`` at each pass; one process without it."""
         self.data, self.shuffle, self.seed = data, shuffle, seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()  # a loader's workers outlive an epoch
-        self.rank = rank if rank is not None else torch.distributed.get_rank() if distributed else 0
-        self.world = world if world is not None else torch.distributed.get_world_size() if distributed else 1
+        self._rank, self._world = rank, world
         if not 0 <= self.rank < self.world:
             raise CodecError(f"rank={self.rank}, world={self.world}: expected 0 <= rank < world")
+
+    # Asked late: a stream that is made before the process group would have every process read all.
+    @property
+    def rank(self) -> int:
+        """This process's number."""
+        if self._rank is not None:
+            return self._rank
+        return torch.distributed.get_rank() if _is_distributed() else 0
+
+    @property
+    def world(self) -> int:
+        """Processes that share the recordings."""
+        if self._world is not None:
+            return self._world
+        return torch.distributed.get_world_size() if _is_distributed() else 1
+
+    def __getstate__(self) -> dict[str, object]:
+        # A loader's worker that is not forked knows of no other processes.
+        return {**self.__dict__, "_rank": self.rank, "_world": self.world}
 
     @property
     def epoch(self) -> int:
@@ -231,3 +248,7 @@ class TokenStream(IterableDataset[TokenEntry]):
             for row in rows[max(0, start - position) : max(0, stop - position)]:
                 yield self.data[firsts[number] + row]
             position += count
+
+
+def _is_distributed() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -112,6 +112,25 @@ def test_a_stream_is_shared_without_gap_or_overlap(make_dataset: Make, workers: 
         data.stream(rank=3, world=3)
 
 
+def test_a_stream_may_be_made_before_the_process_group(make_dataset: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every process read everything then, and nobody said so."""
+    data = TokenDataset(make_dataset("npy")[0])
+    stream = data.stream()
+    assert [entry.id for entry in stream] == data.ids()
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    found = []
+    for rank in (0, 1):
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        found.append([entry.id for entry in stream])
+        loader = DataLoader(stream, batch_size=None, num_workers=1)
+        assert [entry.id for entry in loader] == found[-1]
+    assert found[0] + found[1] == data.ids()
+    sent = pickle.dumps(stream)
+    monkeypatch.undo()
+    assert [entry.id for entry in pickle.loads(sent)] == found[1]
+
+
 def test_workers_that_persist_hear_of_the_epoch(make_dataset: Make) -> None:
     stream = TokenDataset(make_dataset("npy")[0]).stream(shuffle=True, seed=5)
     loader = DataLoader(stream, batch_size=None, num_workers=1, persistent_workers=True)
