@@ -37,7 +37,7 @@ def tokens(
         list[Path],
         typer.Argument(
             metavar="FILE...",
-            help="Audio, .svq files or folders of them, token datasets or shards; - is a .svq on stdin.",
+            help="Audio, .svq files or folders of them, datasets or shards, what this printed; - is a .svq on stdin.",
         ),
     ],
     model: console.Model = None,
@@ -53,6 +53,7 @@ def tokens(
 ) -> None:
     """Print the tokens of recordings, and nothing else, on stdout; of those that cannot be read, nothing."""
     from codec.tokenstore.index import is_token_dataset
+    from codec.tokenstore.printed import is_printed
 
     for path in files if ids else ():
         if not (is_token_dataset(path) or path.is_dir()):
@@ -68,6 +69,8 @@ def tokens(
                 recordings = _of_dataset(path, ids)
             elif path == STREAM or is_token_file(path):
                 recordings = _of_token_file(path)
+            elif is_printed(path):
+                recordings = _of_printed(path)
             else:
                 loading = True
                 encoder = encoder or _AudioEncoder(model, device)
@@ -140,6 +143,20 @@ def _of_token_file(path: Path) -> Iterator[_Recording]:
         "model": recording.header.fingerprint,
     }
     yield _Recording(recording.tokens.tolist(), facts)
+
+
+def _of_printed(path: Path) -> Iterator[_Recording]:
+    from codec.tokenstore.printed import read_printed
+
+    printed = read_printed(path, str(path))
+    for id_, recording in zip(printed.ids, printed.recordings, strict=True):
+        told = {"num_samples": recording.num_samples, "model": recording.model}
+        facts = {
+            "id": id_,
+            "num_tokens": len(recording.tokens),
+            **{name: value for name, value in told.items() if value},
+        }
+        yield _Recording(recording.tokens.tolist(), facts)
 
 
 def _of_dataset(path: Path, ids: list[str] | None) -> Iterator[_Recording]:

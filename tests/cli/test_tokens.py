@@ -129,6 +129,25 @@ def test_a_dataset_is_decoded_whole_or_by_id(
         assert path.read_bytes() == (tmp_path / "x.wav").read_bytes()
 
 
+def test_one_form_becomes_another(cli, token_file: Path, tmp_path: Path) -> None:
+    """What the command prints, and decode reads, was no audio that can be read."""
+    forms = {form: cli("tokens", token_file, "--format", form).out for form in ("line", "plain", "json")}
+    for form, text in forms.items():
+        path = tmp_path / f"{form}.txt"
+        path.write_text(text)
+        assert cli("tokens", path).out == forms["line"]
+        assert cli("tokens", path, "--format", "plain").out == forms["plain"]
+        (found,) = map(json.loads, cli("tokens", path, "--format", "json").out.splitlines())
+        told = json.loads(forms["json"])
+        if form != "json":
+            told = {"id": "1", "num_tokens": told["num_tokens"], "tokens": told["tokens"]}
+        assert found == told
+    np.save(tmp_path / "two.npy", np.array([[3, 1], [4, 1]], np.uint16))
+    assert cli("tokens", tmp_path / "two.npy", tmp_path / "plain.txt").out == f"3 1\n4 1\n{forms['line']}"
+    (tmp_path / "bad.txt").write_text("1 2\nx\n")
+    cli("tokens", tmp_path / "bad.txt").must_be_mistake("bad.txt: line 2: 'x' is no token")
+
+
 def test_one_recording_of_a_folder_of_token_files(
     cli, recording: Path, token_file: Path, tiny_model_dir: Path, tmp_path: Path
 ) -> None:
