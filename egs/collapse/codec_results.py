@@ -21,11 +21,13 @@ import typer
 
 from codec import Codec
 from codec.cli import run
-from codec.config import load_run_config
+from codec.config import ModelConfig, build, load_run_config
 from codec.errors import CodecError
 from codec.evaluation.bottlenecks.maps import code_map
 from codec.evaluation.records import RECORDS_FILE
 from codec.files import read_json, write_text
+from codec.pretrained import CONFIG_FILE
+from codec.quantizers import build_quantizer
 
 SCORES = {"pesq": "pesq_wb", "stoi": "stoi", "mel": "mel_distance"}  # of a line: of a summary
 USAGE = ("codes_used", "perplexity", "entropy_bits")
@@ -52,11 +54,21 @@ def line(folder: Path, *, with_map: bool) -> dict[str, Any] | None:
     last = [entry for entry in metrics if entry["kind"] == "validation"][-1]
     found |= {key: last[name] for key, name in DIMENSIONS.items()}
     trained = [entry for entry in metrics if entry["kind"] == "train" and "codes_used" in entry]
+    found |= _numbers(folder)
     found["use"] = [[entry["step"], entry["codes_used"]] for entry in trained]
     if with_map:
         codec = Codec.from_pretrained(folder / "run/last", device="cpu")
         found["map"] = code_map(codec.quantizer, _tokens(folder / "scores" / RECORDS_FILE)).to_json()
     return found
+
+
+def _numbers(folder: Path) -> dict[str, int]:
+    """What the bottleneck consists of."""
+    config = build(ModelConfig, read_json(folder / "run/last" / CONFIG_FILE, "train the run again"))
+    quantizer = build_quantizer(config.encoder.latent_dim, config.quantizer)
+    learned = sum(weight.numel() for weight in quantizer.parameters() if weight.requires_grad)
+    total = sum(value.numel() for value in quantizer.state_dict().values())
+    return {"learned": learned, "held": total - learned}
 
 
 def _size(folder: Path) -> int:

@@ -229,7 +229,7 @@ def test_runs_become_lines_of_results(module: Any, tmp_path: Path, monkeypatch: 
     good, bad = tmp_path / "vq/seed_3", tmp_path / "vq/seed_10"
     codec.save_pretrained(good / "run/last")
     (good / "scores").mkdir()
-    size = codec.codebook_size
+    size, D = codec.codebook_size, codec.latent_dim
     summary = {"test_set": "test-mini", "rate": {"codebook_size": size, "codes_used": 2, "perplexity": 1.9,
                "entropy_bits": 0.9}, "metrics": {"pesq_wb": {"mean": None}, "stoi": {"mean": 0.5},
                "mel_distance": {"mean": 1.5}}}  # fmt: skip
@@ -247,7 +247,8 @@ def test_runs_become_lines_of_results(module: Any, tmp_path: Path, monkeypatch: 
     one, two = bottlenecks.read_results([tmp_path / "results.jsonl"])
     assert (one.system, one.codebook_size, one.seed, one.source) == ("vq", size, 3, "test-mini")
     assert one.values == {"stoi": 0.5, "mel": 1.5, "codes_used": 2, "perplexity": 1.9, "entropy_bits": 0.9,
-                          "effective_dimension": 7.0, "latent_dimension": 9.0}  # fmt: skip
+                          "effective_dimension": 7.0, "latent_dimension": 9.0, "learned": D * D + D,
+                          "held": size * D}  # fmt: skip
     assert one.use == [(20, 5.0)] and one.map is not None and sorted(one.map.uses.tolist())[-2:] == [1, 2]
     assert (two.seed, two.failed, two.source, two.map) == (10, "diverged", "test-mini", None)
     assert command(results, tmp_path, "--source", "other start") == 0

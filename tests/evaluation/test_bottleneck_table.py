@@ -58,7 +58,7 @@ def test_the_command_writes_page_and_document(tmp_path: Path, capsys: pytest.Cap
     assert page.count("<table>") == 2 and page.count("<svg") == 2 and page.count("<polyline") == 4
     assert "<td><b></td>" not in page and "&lt;b&gt;" in page
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| simvq | 2 | 0.5000 ± 0.0000 | 128 ± 6 |" in text
+    assert "| simvq | 2 | 0.5000 | 128 ± 6 |" in text
     assert "**simvq** (arXiv 2411.02038). Codes are a frozen random table" in text
     assert "<b>vq</b> (VQ-VAE" in page
 
@@ -90,7 +90,7 @@ def test_use_maps_and_failures_are_in_the_report(tmp_path: Path) -> None:
     assert html.count("data:image/png") == 1 and "diverged &lt;at&gt; 3" in html
     text = page.read_text()
     assert text.startswith("Before.\n") and text.endswith("\nAfter.\n") and "old" not in text
-    assert "| vq | 2, 1 failed | 0.5000 ± 0.0000 |" in text and "- vq, seed 2, failed: diverged <at> 3" in text
+    assert "| vq | 2, 1 failed | 0.5000 |" in text and "- vq, seed 2, failed: diverged <at> 3" in text
     assert "(page_use_0.png)" in text and (tmp_path / "page_use_0.png").read_bytes().startswith(b"\x89PNG")
     assert "(page_maps_0.png)" in text and (tmp_path / "page_maps_0.png").read_bytes().startswith(b"\x89PNG")
     assert "### The systems" not in text and "(maps_0.png)" in (tmp_path / "out" / "report.md").read_text()

@@ -93,7 +93,7 @@ def test_gradients_reach_what_should_learn_and_nothing_else(system: str) -> None
 
 
 @every_system
-def test_moving_buffers_are_all_that_the_running_average_needs(system: str) -> None:
+def test_weights_and_what_moves_by_itself_are_the_whole_state(system: str) -> None:
     """The averaged twin gets parameters and moving buffers: with them it is the quantizer itself."""
     quantizer, twin = make(system), make(system).eval()
     train_steps(quantizer, latents(3, 4, 8, 10))

@@ -33,9 +33,12 @@ VALUES = {  # key -> heading, digits, whether less is better (None: neither)
     "codes_used_on_c": ("used on C", 0, None),
     "effective_dimension": ("effective dimension of the codes", 0, None),
     "latent_dimension": ("of the latents", 0, None),
+    "learned": ("weights that learn", 0, None),  # by gradients
+    "held": ("other numbers", 0, None),  # frozen, or moved by averages
     "cpu_s": ("CPU time (s)", 1, None),
 }
-MEASURED = [key for key in VALUES if key != "cpu_s"]  # a run that has none of these says nothing
+COSTS = ("learned", "held", "cpu_s")
+MEASURED = [key for key in VALUES if key not in COSTS]  # a run that has none of these says nothing
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,9 @@ class Summary:
         return cls(float(np.mean(values)), float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * spread)
 
     def text(self, digits: int) -> str:
-        """0.123 ± 0.004."""
+        """0.123 ± 0.004; without the latter where seeds make no difference."""
         mean = f"{self.mean:,.{digits}f}"
-        return mean if self.half_width is None else f"{mean} ± {self.half_width:,.{digits}f}"
+        return mean if not self.half_width else f"{mean} ± {self.half_width:,.{digits}f}"
 
 
 @dataclass(frozen=True)
