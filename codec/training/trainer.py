@@ -366,6 +366,7 @@ class Trainer:
             "warmup_steps": self.warmup_steps,
             "elapsed_s": self.elapsed_s,
             "best": self.best,
+            "best_of": self.validation.identity,
             "latent_variance": self.latent_variance,
             "bad_steps": self.bad_steps,
             "bad_streak": self.bad_streak,
@@ -377,6 +378,9 @@ class Trainer:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave."""
         self.next_step, self.elapsed_s, self.best = state["next_step"], state["elapsed_s"], state["best"]
+        if state.get("best_of", self.validation.identity) != self.validation.identity:  # not in older checkpoints
+            logger.info("the mel loss of validation is another one now: the next validation makes best/ anew")
+            self.best = float("inf")
         # A share of other steps than at the start would bring a warm-up back that is over, and set the codebook anew.
         self.warmup_steps = state["warmup_steps"]
         device = self.accelerator.device

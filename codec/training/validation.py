@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property
+
 import matplotlib
 import numpy as np
 import torch
@@ -32,6 +35,14 @@ class Validation:
         longest = max(PICTURE_FFT, *(scale.n_fft for scale in config.losses.mel_scales))
         least = longest // 2 + 1  # or nothing could be reflected at the ends of a spectrogram
         self.crops = validation_crops(utterances, rate, config.data, least) if utterances else []
+
+    @cached_property
+    def identity(self) -> str:
+        """Of what the mel loss is measured on, and at which scales: losses of two identities do not compare."""
+        digest = hashlib.sha256(str(self.config.losses.mel_scales).encode())
+        for crop in self.crops:
+            digest.update(crop.numpy().tobytes())
+        return digest.hexdigest()
 
     @torch.no_grad()
     def run(self, codec: Codec, mel: MelLoss, latent_variance: Tensor, *, bypass: bool) -> dict[str, float]:

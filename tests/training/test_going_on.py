@@ -95,6 +95,20 @@ def test_an_old_streak_of_bad_steps_does_not_end_a_run_later(
     assert (trainer.next_step, int(trainer.bad_steps), int(trainer.worst_streak)) == (8, 4, 0)
 
 
+@pytest.mark.parametrize(
+    "changed", [{"data": {"validation_crops": 1}}, {"losses": {"mel_scales": [{"n_fft": 512}]}}, {}]
+)
+def test_best_begins_anew_where_validation_is_another_one(
+    make_config: MakeConfig, make_trainer: MakeTrainer, changed: dict[str, dict[str, object]]
+) -> None:
+    """A loss at other scales or of other crops may be lower for ever, and best/ would never change again."""
+    trainer = make_trainer(make_config())
+    trainer.best = 1e-3
+    trainer.fit(stop_at=2)
+    resumed = make_trainer(make_config(**changed), resume=True)
+    assert resumed.best == (float("inf") if changed else 1e-3)
+
+
 def test_counters_of_a_bottleneck_go_into_the_model(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
     """CVQ moves codes by how often they were chosen: a model that says never would lose them in its next training."""
     at_once = {"bottleneck_warmup": {"share": 0.0}}
