@@ -255,6 +255,8 @@ class Trainer:
         """
         settings, reporter = self.config.training, self.reporter
         stop = min(settings.steps, stop_at or settings.steps)
+        if self.next_step >= settings.steps:
+            logger.info("the run is at step %d, and training.steps=%d: nothing is left", self.next_step, settings.steps)
         started = time.monotonic() - self.elapsed_s
         deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
         reporter.watch = report

@@ -109,6 +109,16 @@ def test_best_begins_anew_where_validation_is_another_one(
     assert resumed.best == (float("inf") if changed else 1e-3)
 
 
+def test_a_run_that_is_at_its_end_says_so(
+    make_config: MakeConfig, make_trainer: MakeTrainer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    make_trainer(make_config(training={"steps": 3})).fit()
+    assert "nothing is left" not in caplog.text
+    make_trainer(make_config(training={"steps": 2}), resume=True).fit()
+    assert "the run is at step 3, and training.steps=2: nothing is left" in caplog.text
+
+
 def test_counters_of_a_bottleneck_go_into_the_model(make_config: MakeConfig, make_trainer: MakeTrainer) -> None:
     """CVQ moves codes by how often they were chosen: a model that says never would lose them in its next training."""
     at_once = {"bottleneck_warmup": {"share": 0.0}}
