@@ -18,7 +18,7 @@ def info(
         Path | None,
         typer.Argument(
             metavar="PATH",
-            help="Token file, folder of them or token dataset, model folder, model that ships, or audio file; "
+            help="Token file, list or folder of them or token dataset, model folder, model that ships, or audio file; "
             "- is a .svq on stdin.",
         ),
     ] = None,
@@ -26,6 +26,7 @@ def info(
     """Print what a token file, a token dataset, a model or an audio file holds; without PATH, which models ship."""
     from codec.pretrained import CONFIG_FILE, INNER
     from codec.tokenstore.index import is_token_dataset
+    from codec.tokenstore.printed import is_printed
 
     if path is None:
         for model in bundled.bundled_models().values():
@@ -40,6 +41,8 @@ def info(
         _model(path)
     elif is_token_file(path):
         _token_file(path)
+    elif is_printed(path):
+        _printed(path)
     else:
         _audio(path)
 
@@ -98,6 +101,21 @@ def _token_file(path: Path) -> None:
         say("warning", f"{name}: {recording.rest()}", "yellow")
     if not recording.is_whole:
         raise CodecError(f"{name}: {recording.damage()}; get it again; codec decode --partial decodes what is whole")
+
+
+def _printed(path: Path) -> None:
+    """What ``codec tokens`` prints, or an array."""
+    from codec.tokenstore.printed import read_printed
+
+    printed = read_printed(path, str(path))
+    tokens = [recording.tokens for recording in printed.recordings]
+    least, largest = min(row.min() for row in tokens), max(row.max() for row in tokens)
+    facts = {
+        "recordings": str(len(tokens)),
+        "tokens": f"{sum(map(len, tokens))}, from {least} to {largest}",
+        "model": printed.fingerprint or "not told; name it with --model to decode",
+    }
+    _print(f"{path}: list of tokens", facts)
 
 
 def _folder(path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from codec import Codec
+from codec.audio import load
 from codec.bitstream import SUFFIX, Header, read_tokens, write_tokens
 
 
@@ -153,3 +154,17 @@ def test_a_name_that_no_model_has_gets_a_suggestion(cli, tmp_path: Path) -> None
     cli("info", "simvq-24khz-0.9kbs").must_be_mistake("no such file", "did you mean simvq-24khz-0.9kbps?")
     cli("info", "simvq").must_be_mistake("no such file", "models that ship: simvq-24khz-0.9kbps")
     assert "ship" not in cli("info", tmp_path / "gone.wav").err
+
+
+def test_a_list_of_tokens(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(2 * cli("tokens", stereo_path, "--model", tiny_model_dir, "--format", "json").out)
+    tokens = tiny_codec.encode(load(stereo_path, 24_000)).tokens
+    outcome = cli("info", tmp_path / "a.jsonl")
+    assert (outcome.code, outcome.out.splitlines()[0]) == (0, f"{tmp_path / 'a.jsonl'}: list of tokens")
+    assert facts(outcome.out) == {
+        "recordings": "2",
+        "tokens": f"300, from {tokens.min()} to {tokens.max()}",
+        "model": tiny_codec.fingerprint,
+    }
+    np.save(tmp_path / "a.npy", tokens.numpy())
+    assert "not told" in facts(cli("info", tmp_path / "a.npy").out)["model"]
