@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from codec.config import CVQConfig
 from codec.quantizers.base import Coded
-from codec.quantizers.codebook import finite_latents
 from codec.quantizers.ema import random_latents
 from codec.quantizers.processes import gather_rows, same_everywhere, sum_over_processes
 from codec.quantizers.vq import VQ
@@ -40,14 +39,9 @@ class CVQ(VQ):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents, none of them chosen yet; k-means centres as often as by these latents, or they would all
-        run after anchors at once.
-        """
+        """Codes from latents, none chosen yet: as published, what the first step does not choose moves at once."""
         super().initialize(latents, method, generator)
         self.shares.zero_()
-        if method == "kmeans":
-            tokens = self.search_rows(finite_latents(latents))
-            self.shares.copy_(torch.bincount(tokens, minlength=self.codebook_size) / len(tokens))
 
     def quantize_rows(self, rows: Tensor) -> Coded:
         """A training pass over (N, D); in training mode the codes move afterwards."""

@@ -13,16 +13,15 @@ from codec.quantizers.processes import same_everywhere, sum_over_processes
 # Of the spread of a cluster. Noise of all of it would be as long as the latents' distances from the centre, but in a
 # direction of its own: in many dimensions hardly a latent is nearer to such a code than to the centre that stays.
 NEAR = 0.1
-EVIDENCE = 2  # latents a code: with fewer, codes in even use look unused (of 2, exp(-2) = 13 % do)
 
 
 class DAReVQ(MovingAverages[DAReConfig]):
-    """Evidence is gathered over ``window`` steps, or more until there are two latents a code; then codes that nobody
-    chose share the clusters with the largest use times distortion (their summed squared error), the costliest first.
+    """Evidence is gathered over ``window`` steps; then codes that nobody chose share the clusters with the largest
+    use times distortion (their summed squared error), the costliest first.
 
     A code that takes part in a cluster starts at its centre plus Gaussian noise of a tenth of the cluster's own spread,
-    and n is divided evenly among those who share it. (How to divide, how far to move and the least evidence are ours;
-    the description names the choice of codes and clusters.)
+    and n is divided evenly among those who share it. (How to divide and how far to move is ours; the description names
+    the choice of codes and clusters.)
     """
 
     hits: Tensor  # (K,) latents that chose a code in this window
@@ -69,7 +68,7 @@ class DAReVQ(MovingAverages[DAReConfig]):
         self.hits.add_(torch.where(finite, new[0], 0.0))
         self.errors.add_(torch.where(finite, new[1], 0.0))
         self.step.add_(finite)
-        over = (self.step >= self.window) & (self.hits.sum() >= EVIDENCE * self.codebook_size)
+        over = self.step >= self.window
         moved = self._split()
         for buffer, value in zip(self.statistics(), moved, strict=True):
             buffer.copy_(torch.where(over, value, buffer))

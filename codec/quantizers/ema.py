@@ -73,12 +73,10 @@ class MovingAverages(TableQuantizer[Settings]):
 
     @torch.no_grad()
     def initialize(self, latents: Tensor, method: str, generator: torch.Generator) -> None:
-        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k as before the first step; of
-        k-means centres n_k = 1, since they are in use already.
-        """
+        """Codes from latents (:func:`codec.quantizers.codebook.starting_codes`), n_k as before the first step."""
         super().initialize(latents, method, generator)
-        self.counts.fill_(1.0 if method == "kmeans" else self.start)
-        self.sums.copy_(self.codebook * self.counts.unsqueeze(1))
+        self.counts.fill_(self.start)
+        self.sums.copy_(self.start * self.codebook)
 
 
 class EMAVQ(MovingAverages[EMAConfig]):
@@ -104,8 +102,9 @@ class JukeboxVQ(MovingAverages[JukeboxConfig]):
     n_k counts in units of even use: a latent adds K / N, so that the mean of all n tends to 1 whatever K and N are, and
     the threshold is a share of it. (Published: one latent counts 1 and the threshold is 1.0, which for fewer latents a
     step than codes would restart even codes in use.) As published, n_k begins at the threshold: what the first step
-    does not choose restarts at once, which is how random codes get their start from latents; k-means centres begin at
-    even use, or that would be lost. (The published code leaves
+    does not choose restarts at once, which is how random codes get their start from latents. Of k-means centres that
+    leaves the chosen ones; with n_k = 1 they would all stay, and where latents move on restarts would come too late
+    (docs/bottlenecks.md has both). (The published code leaves
     n_k and s_k as they were, so that a restarted code is drawn anew at every step until latents have chosen it often
     enough.) Of too few latents for K codes, each is drawn several times, with noise of 0.01 / sqrt(D) as published.
     """

@@ -93,8 +93,8 @@ class ResidualVQ(Quantizer[ResidualConfig]):
         left = latents - first[nearest_rows(latents, first)]
         rest = [starting_codes(left, size - len(first), method, generator)] if size > 1 else []
         self.codebook.copy_(torch.cat([first, *rest]))
-        self.counts.fill_(1.0 if method == "kmeans" else self.config.restart_below)  # as JukeboxVQ's
-        self.sums.copy_(self.codebook * self.counts.unsqueeze(1))
+        self.counts.fill_(self.config.restart_below)
+        self.sums.copy_(self.config.restart_below * self.codebook)
 
 
 class ResidualSimVQ(Quantizer[ResidualSimVQConfig]):

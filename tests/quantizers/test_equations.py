@@ -143,30 +143,6 @@ def test_codes_that_dare_splits_off_are_chosen_in_many_dimensions() -> None:
     assert len(quantizer.eval()(drawn(1000)).tokens.unique()) > 128
 
 
-def test_dare_gathers_evidence_of_all_codes_before_it_splits() -> None:
-    quantizer: Any = make("dare", codebook_size=64, window=2)
-    codes = quantizer.codebook.clone()
-    quantizer.decay = 1.0  # averages stand still
-    for step in range(12):
-        quantizer(rows(10, seed=step))
-        assert torch.equal(quantizer.codebook, codes)
-    quantizer(rows(10, seed=12))  # 130 latents: more than two a code
-    assert not torch.equal(quantizer.codebook, codes) and not quantizer.hits.any() and not quantizer.step
-
-
-@pytest.mark.parametrize("system", ["ema", "jukebox", "dare", "cvq", "cvq-closest", "residual"])
-def test_a_start_from_kmeans_is_not_thrown_away(system: str) -> None:
-    """Fewer latents a step than codes: what they do not choose has been chosen by those that it comes from."""
-    quantizer: Any = make(system, codebook_size=1024)
-    quantizer.initialize(rows(4096), "kmeans", torch.Generator().manual_seed(0))
-    codes = quantizer.codebook.detach().clone()
-    torch.manual_seed(0)
-    for step in range(3):
-        quantizer(rows(40, seed=step))
-    moved = (quantizer.codebook - codes).norm(dim=1) / codes.norm(dim=1)
-    assert (moved < 0.2).float().mean() > 0.95
-
-
 def test_cvqs_draw_is_a_draw_whatever_the_latents_scale() -> None:
     """Of 200 latents of variance 1 in 128 dimensions, a thousand unused codes at one place take many."""
     quantizer: Any = CVQ(128, CVQConfig(codebook_size=1000))
