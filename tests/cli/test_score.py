@@ -22,7 +22,7 @@ def pair(tmp_path: Path, speech_path: Path) -> tuple[Path, Path]:
 
 def test_a_line_a_value(cli, pair: tuple[Path, Path]) -> None:
     outcome = cli("score", *pair, "--metrics", "level,stoi,mel", "--device", "cpu")
-    assert outcome.code == 0 and outcome.err == f"{pair[0]}: resampled 24000 Hz to 16000 Hz\n"
+    assert outcome.code == 0
     numbers = Scorer(16_000, ["level", "stoi", "mel"]).score_files(*pair).numbers
     assert outcome.out.splitlines() == [
         f"STOI: {numbers['stoi']:.3f} (higher is better)",

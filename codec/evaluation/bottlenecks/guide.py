@@ -29,13 +29,13 @@ GUIDE = {  # systems -> Markdown
     ),
     ("dare",): (
         "**dare** (after DARe-VQ, 2026). `ema`, and every `window` steps the codes that nobody chose split the "
-        "clusters with the largest summed error. Choose it over `jukebox` where restarts at random latents do not "
-        "last. Costs the same."
+        "clusters with the largest summed error: they start beside the centre, a tenth of the cluster's spread away. "
+        "Choose it over `jukebox` where restarts at random latents do not last. Costs the same."
     ),
     ("cvq",): (
         "**cvq** (CVQ-VAE, arXiv 2307.15139). `vq`, and rarely chosen codes run after anchors among the latents of "
-        "the step. Choose it for a gradient-learned table without dead codes. Costs a comparison of all codes with "
-        "all latents once more a step."
+        "the step, which are drawn by the cosine (`probrandom`), the `closest`, or `random`. Choose it for a "
+        "gradient-learned table without dead codes. Costs a comparison of all codes with all latents once more a step."
     ),
     ("rotation",): (
         "**rotation** (arXiv 2410.06424). `vq`, with the gradient rotated and scaled as the code is to the latent, "
