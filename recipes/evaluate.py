@@ -33,6 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from codec.cli import run
+from codec.cli.console import comma_separated
 from codec.cli.console import console as progress_console
 from codec.devices import on_cpu
 from codec.errors import CodecError
@@ -107,7 +108,7 @@ def main(
     ] = None,
 ) -> None:
     """Reconstruct a test set, score it, and write per-utterance records and a summary."""
-    names = check_names([name.strip() for name in metrics.split(",") if name.strip()])
+    names = check_names(comma_separated(metrics))
     if utmos_weights is not None and not utmos_weights.is_file():
         raise CodecError(f"{utmos_weights}: no such file; give the weights that codec fetch utmos downloads")
     spec = _one_of(system, model, files, ground_truth)
@@ -242,7 +243,7 @@ def _test_sets(manifest: Path | None, names: str | None, data: Path, output: Pat
     if manifest is not None:
         return [_TestSet.read(output, manifest, limit)]
     assert names is not None
-    paths = find_test_sets([name.strip() for name in names.split(",") if name.strip()], data)
+    paths = find_test_sets(comma_separated(names), data)
     return [_TestSet.read(output / name, path, limit) for name, path in paths.items()]
 
 

@@ -54,21 +54,12 @@ def standard_cases(threads: list[int], *, quick: bool = False) -> Iterator[Case]
     for count in threads:
         for size in ("tiny", "reference"):
             books = CODEBOOKS[:1] if size == "tiny" or quick else CODEBOOKS
-            for K in books:
-                yield Case("round_trip", size, K, 1, 10.0, count)
-                yield Case("encode", size, K, 1, 10.0, count)
-                if size == "reference":
-                    yield Case("search", size, K, 1, 10.0, count)
-            yield Case("decode", size, books[0], 1, 10.0, count)
-            if not quick:
-                for seconds in (1.0, 30.0):
-                    yield Case("round_trip", size, books[0], 1, seconds, count)
-                yield Case("round_trip", size, books[0], 8, 3.0, count)
+            yield from _sweep(size, books, count, search=size == "reference", quick=quick)
             yield Case("train_step", size, books[0], 2, 1.0, count)
 
 
 def model_cases(name: str, codebook_size: int, threads: list[int], *, quick: bool = False) -> Iterator[Case]:
-    """The lengths and batches of :func:`standard_cases` for one model, without training.
+    """The same for one model, without training.
 
     Args:
         name: in the place of a size.
@@ -77,13 +68,21 @@ def model_cases(name: str, codebook_size: int, threads: list[int], *, quick: boo
         quick: one length.
     """
     for count in threads:
-        for stage in STAGES:
-            if stage != "train_step":
-                yield Case(stage, name, codebook_size, 1, 10.0, count)
-        if not quick:
-            for seconds in (1.0, 30.0):
-                yield Case("round_trip", name, codebook_size, 1, seconds, count)
-            yield Case("round_trip", name, codebook_size, 8, 3.0, count)
+        yield from _sweep(name, (codebook_size,), count, search=True, quick=quick)
+
+
+def _sweep(size: str, books: tuple[int, ...], threads: int, *, search: bool, quick: bool) -> Iterator[Case]:
+    """Inference; the codebooks at one length, the first of them at others."""
+    for K in books:
+        yield Case("round_trip", size, K, 1, 10.0, threads)
+        yield Case("encode", size, K, 1, 10.0, threads)
+        if search:
+            yield Case("search", size, K, 1, 10.0, threads)
+    yield Case("decode", size, books[0], 1, 10.0, threads)
+    if not quick:
+        for seconds in (1.0, 30.0):
+            yield Case("round_trip", size, books[0], 1, seconds, threads)
+        yield Case("round_trip", size, books[0], 8, 3.0, threads)
 
 
 class Subject:

@@ -64,17 +64,20 @@ def default_model() -> BundledModel:
     return model
 
 
+def find_fingerprint(fingerprint: str) -> BundledModel | None:
+    """The model of this fingerprint, where it ships."""
+    return next((model for model in bundled_models().values() if model.fingerprint == fingerprint), None)
+
+
 def model_of_fingerprint(made: str, fingerprint: str) -> BundledModel:
     """The model that made ``made``, by the fingerprint in it.
 
     Raises:
         CodecError: none of those that ship.
     """
-    models = bundled_models()
-    for model in models.values():
-        if model.fingerprint == fingerprint:
-            return model
-    known = ", ".join(models) or "none does"
+    if model := find_fingerprint(fingerprint):
+        return model
+    known = ", ".join(bundled_models()) or "none does"
     raise CodecError(
         f"{made}: made by model {fingerprint}, which does not ship with this version (what ships: {known}); give that "
         "model with --model DIR"

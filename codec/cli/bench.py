@@ -67,13 +67,12 @@ def bench(
         console.check_output(output, force=True)
     target = pick_device(device)
     counts = thread_counts(threads, target.type)
-    codec = None
-    if model is None:
-        cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick)
-    else:
+    codec, subject = None, None
+    if model is not None:
         _refuse_sizes(model, stages, sizes, codebooks)
         codec, name = load_model(model, device, dtype=dtype, compile=compile)
-        cases = select_model_cases(name, codec.codebook_size, counts, stages, seconds, batch, quick=quick)
+        subject = name, codec.codebook_size
+    cases = select_cases(counts, stages, sizes, codebooks, seconds, batch, quick=quick, model=subject)
     sound = load_speech(speech, ModelConfig().sample_rate if codec is None else codec.sample_rate)
     machine = describe(target, counts)
     records = []
@@ -105,33 +104,37 @@ def select_cases(
     batches: list[int] | None,
     *,
     quick: bool,
+    model: tuple[str, int] | None = None,
 ) -> list[Case]:
     """Of the standard cases those that were asked for; given lengths replace the standard ones.
+
+    ``model``: name and codebook size of the one that is timed in the presets' place; it has no training steps.
 
     Raises:
         CodecError: an unknown stage or size, or nothing left.
     """
-    from codec.benchmarking.cases import CODEBOOKS, STAGES, Case, check_stages, standard_cases
+    from codec.benchmarking.cases import CODEBOOKS, STAGES, Case, check_stages, model_cases, standard_cases
     from codec.config import PRESETS
     from codec.errors import CodecError
 
-    wanted = check_stages(stages or list(STAGES))
+    wanted = check_stages(stages or [stage for stage in STAGES if stage != "train_step" or model is None])
     for size in sizes or []:
         if size not in PRESETS:
             raise CodecError(f"size {size!r} is not known; sizes are {', '.join(PRESETS)}")
     if seconds:
+        presets = [(size, K) for size in sizes or PRESETS for K in codebooks or CODEBOOKS[:1]]
         return [
-            Case(stage, size, K, batch, length, count)
+            Case(stage, name, K, batch, length, count)
             for count in threads
-            for size in sizes or PRESETS
-            for K in codebooks or CODEBOOKS[:1]
+            for name, K in ([model] if model else presets)
             for length in seconds
             for batch in batches or [1]
             for stage in wanted
         ]
+    standard = model_cases(*model, threads, quick=quick) if model else standard_cases(threads, quick=quick)
     cases = [
         case
-        for case in standard_cases(threads, quick=quick)
+        for case in standard
         if case.stage in wanted
         and (not sizes or case.size in sizes)
         and (not codebooks or case.codebook_size in codebooks)
@@ -148,35 +151,6 @@ def _refuse_sizes(model: str, stages: list[str] | None, sizes: list[str] | None,
         raise CodecError(f"{model}: has a size and a codebook of its own; leave --size and --codebook out, or --model")
     if stages and "train_step" in stages:
         raise CodecError(f"{model}: training steps are timed of --size tiny and reference only; leave --model out")
-
-
-def select_model_cases(
-    name: str,
-    codebook_size: int,
-    threads: list[int],
-    stages: list[str] | None,
-    seconds: list[float] | None,
-    batches: list[int] | None,
-    *,
-    quick: bool,
-) -> list[Case]:
-    """:func:`select_cases` for one model.
-
-    Raises:
-        CodecError: an unknown stage.
-    """
-    from codec.benchmarking.cases import STAGES, Case, check_stages, model_cases
-
-    wanted = check_stages(stages or [stage for stage in STAGES if stage != "train_step"])
-    if seconds:
-        return [
-            Case(stage, name, codebook_size, batch, length, count)
-            for count in threads
-            for length in seconds
-            for batch in batches or [1]
-            for stage in wanted
-        ]
-    return [case for case in model_cases(name, codebook_size, threads, quick=quick) if case.stage in wanted]
 
 
 def load_speech(path: Path | None, rate: int):  # type: ignore[no-untyped-def]

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from codec.cli.console import comma_separated
+
 
 def compare_quantizers(
     results: Annotated[
@@ -26,7 +28,7 @@ def compare_quantizers(
     from codec.files import write_text
 
     read = bottlenecks.read_results(results)
-    names = None if systems is None else [name.strip() for name in systems.split(",") if name.strip()]
+    names = None if systems is None else comma_separated(systems)
     known = sorted({result.system for result in read})
     if unknown := [name for name in names or () if name not in known]:
         raise CodecError(f"--systems: {', '.join(unknown)} not in the results; known are {', '.join(known)}")

@@ -176,6 +176,11 @@ def _same_file(one: Path, other: Path) -> bool:
 STREAM = Path("-")  # standard input or output
 
 
+def comma_separated(text: str) -> list[str]:
+    """The names in an option's value, without what is empty between commas."""
+    return [name for name in map(str.strip, text.split(",")) if name]
+
+
 def several(sources: Sequence[Path], output: Path | None) -> bool:
     """Whether files are to go into a folder or each beside itself, as several do, and one where OUT is a folder.
 

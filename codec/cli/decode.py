@@ -91,15 +91,14 @@ def decode(
     if id_ is not None:
         raise CodecError(f"{source}: --id is for token datasets and lists, and this is none; leave --id out")
     # What is wrong with the names, and damage, show before the model is loaded.
-    if many or source.is_dir():
-        if many:
-            plan = plan_decoding_files(sources, output)
-        else:
-            output = console.output_of(source, output, DECODED)
-            plan = plan_decoding(source, output)
-        _decode_all(plan, output, load, jobs=jobs, batch=batch, force=force, partial=partial)
+    decode_all = bind(_decode_all, load=load, jobs=jobs, batch=batch, force=force, partial=partial)
+    if many:
+        decode_all(plan_decoding_files(sources, output), output)
         return
     target = console.output_of(source, output, DECODED)
+    if source.is_dir():
+        decode_all(plan_decoding(source, target), target)
+        return
     if target != STREAM:
         audio.output_format(target)
         console.check_output(target, force, source=source)
@@ -109,7 +108,7 @@ def decode(
 
 
 def _decode_all(
-    plan: Plan, output: Path | None, load: Load, *, jobs: int, batch: float, force: bool, partial: bool
+    plan: Plan, output: Path | None, *, load: Load, jobs: int, batch: float, force: bool, partial: bool
 ) -> None:
     from codec.cli.batch import Together, run_batch
     from codec.cli.models import maker_of

@@ -82,9 +82,9 @@ def _token_file(path: Path) -> None:
         name, recording = str(path), read_tokens(path)
     size = recording.num_bytes
     header = recording.header
-    names = [model.name for model in bundled.bundled_models().values() if model.fingerprint == header.fingerprint]
+    maker = bundled.find_fingerprint(header.fingerprint)
     facts = {
-        "model": header.fingerprint + "".join(f" ({name})" for name in names),
+        "model": header.fingerprint + (f" ({maker.name})" if maker else ""),
         "sample rate": f"{header.sample_rate} Hz",
         "frame rate": f"{header.frame_rate:g} tokens/s (hop {header.hop_length})",
         "codebook": f"{header.codebook_size} codes, {header.bits_per_token} bits a token",

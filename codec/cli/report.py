@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from codec.cli.console import say, working
+from codec.cli.console import comma_separated, say, working
 from codec.errors import CodecError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def report(
     utterances = read_manifest(manifest) if manifest is not None else []
     found = Runs.read(runs)
     base = None if against is None else found.named(against)
-    chosen = [name.strip() for name in values.split(",") if name.strip()] if values is not None else None
+    chosen = comma_separated(values) if values is not None else None
     with working("setting systems together"):
         table = build_table(found, average=Average(average), quoted=quoted, values=chosen, against=base)
         write_table(output, table)

@@ -33,12 +33,11 @@ def score(
     from codec.devices import pick_device
     from codec.errors import CodecError
     from codec.evaluation import Scorer
-    from codec.evaluation.registry import DEFAULT, check_names
+    from codec.evaluation.registry import DEFAULT
 
-    given = [name.strip() for name in metrics.split(",") if name.strip()] if metrics is not None else DEFAULT
-    names = check_names(given)
     rate = sample_rate or audio.info(degraded).sample_rate
-    audio.info(reference)
+    audio.info(reference)  # what cannot be read shows before networks are loaded
+    names = DEFAULT if metrics is None else console.comma_separated(metrics)
     with console.working(f"scoring {degraded}"):
         scorer = Scorer(rate, names, device=pick_device(device))
         scores = scorer.score_files(reference, degraded, text)

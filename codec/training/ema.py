@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from codec.model import Codec
 
@@ -22,31 +22,24 @@ class EMA:
         self.codec = copy.deepcopy(codec).requires_grad_(False).eval()
         self.decay = decay
         self.updates = 0
-        self._followed: tuple[Codec, list[nn.Parameter], list[nn.Parameter]] | None = None
+        self._weights: tuple[Codec, list[tuple[Tensor, Tensor]]] | None = None  # ours and those of the codec
 
     @torch.no_grad()
     def update(self, codec: Codec) -> None:
         """Move towards the present weights: one fused operation for all tensors."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        ours, theirs = self.codec.quantizer, codec.quantizer
-        averaged = {id(tensor) for tensor in ours.averaged_buffers()}
-        taken_over = [
-            (mine, present)
-            for mine, present in zip(ours.self_moving(), theirs.self_moving(), strict=True)
-            if id(mine) not in averaged
-        ]
-        if self._followed is None or self._followed[0] is not codec:  # collecting them takes longer than moving them
-            moved = {id(mine) for mine, _ in taken_over}
-            pairs = zip(self.codec.parameters(), codec.parameters(), strict=True)
-            mine, present = zip(*(pair for pair in pairs if id(pair[0]) not in moved), strict=True)
-            self._followed = codec, list(mine), list(present)
-        _, weights, present_weights = self._followed
-        # Buffers may be other tensors at every step.
-        torch._foreach_lerp_(
-            [*weights, *ours.averaged_buffers()], [*present_weights, *theirs.averaged_buffers()], 1 - decay
-        )
-        for mine_, present_ in taken_over:
-            mine_.copy_(present_)
+        # What moves by itself may be another tensor at every step.
+        moving = list(zip(self.codec.quantizer.self_moving(), codec.quantizer.self_moving(), strict=True))
+        followed = {id(tensor) for tensor in self.codec.quantizer.averaged_buffers()}
+        if self._weights is None or self._weights[0] is not codec:  # collecting them takes longer than moving them
+            moved = {id(ours) for ours, _ in moving}
+            every = zip(self.codec.parameters(), codec.parameters(), strict=True)
+            self._weights = codec, [pair for pair in every if id(pair[0]) not in moved]
+        averaged = self._weights[1] + [pair for pair in moving if id(pair[0]) in followed]
+        torch._foreach_lerp_([ours for ours, _ in averaged], [theirs for _, theirs in averaged], 1 - decay)
+        for ours, theirs in moving:
+            if id(ours) not in followed:
+                ours.copy_(theirs)
         self.updates += 1
 
     @torch.no_grad()

@@ -27,6 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codec.cli import run
+from codec.cli.console import comma_separated
 from codec.config import ModelConfig, Settings, build
 from codec.config.base import Positive
 from codec.config.loading import read_yaml
@@ -219,7 +220,7 @@ def one(
 
 def split(text: str | None) -> list[str] | None:
     """Comma-separated words."""
-    return None if text is None else [word.strip() for word in text.split(",") if word.strip()]
+    return None if text is None else comma_separated(text)
 
 
 @app.command()

@@ -28,6 +28,7 @@ import typer
 from pydantic import Field
 
 from codec.cli import run
+from codec.cli.console import comma_separated
 from codec.config import RunConfig, Settings, build, differences, load_run_config
 from codec.config.loading import read_yaml
 from codec.errors import CodecError
@@ -71,7 +72,7 @@ def pick(rows: dict[str, Row], names: str | None, file: str = ROWS.name) -> list
     """The rows that are asked for, in the order asked."""
     if names is None:
         return list(rows.values())
-    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    wanted = comma_separated(names)
     unknown = [name for name in wanted if name not in rows]
     if unknown:
         raise CodecError(f"--rows: {', '.join(unknown)} not in {file}; known are {', '.join(rows)}")

@@ -14,7 +14,7 @@ from codec import Codec
 from codec.benchmarking import runner
 from codec.benchmarking.cases import Case, Subject, model_cases, standard_cases
 from codec.benchmarking.report import read_json
-from codec.cli.bench import select_model_cases
+from codec.cli.bench import select_cases
 from codec.config import ModelConfig, build
 from codec.files import replacing
 
@@ -84,5 +84,5 @@ def test_the_lengths_of_a_model_are_those_of_the_presets() -> None:
             if case.stage == stage and case.size == "reference" and case.codebook_size == 4096
         }
         assert lengths == of_presets
-    chosen = select_model_cases("mine", 7, [1, 2], ["search"], None, None, quick=True)
+    chosen = select_cases([1, 2], ["search"], None, None, None, None, quick=True, model=("mine", 7))
     assert [(case.stage, case.threads) for case in chosen] == [("search", 1), ("search", 2)]
