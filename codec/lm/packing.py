@@ -10,6 +10,7 @@ from torch import Tensor
 
 from codec.errors import CodecError
 from codec.lm.corpus import TokenCorpus
+from codec.tokenstore.dataset import epoch_generator
 
 IGNORED = -100  # a target that no loss is taken from, as torch and transformers have it
 
@@ -80,8 +81,6 @@ class PackedBlocks:
     def _shuffle(self, epoch: int) -> None:
         if epoch == self._epoch:
             return
-        seed = (self.seed * 1_000_003 + epoch) % (1 << 64)  # what a generator takes, whatever the seed
-        generator = torch.Generator().manual_seed(seed)
-        self._order = torch.randperm(len(self.corpus), generator=generator).tolist()
+        self._order = torch.randperm(len(self.corpus), generator=epoch_generator(self.seed, epoch)).tolist()
         self._stops = np.cumsum(self.corpus.lengths[self._order] + 2)
         self._epoch = epoch

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from operator import index
@@ -16,14 +15,11 @@ from codec.bitstream import SUFFIX
 from codec.errors import CodecError
 from codec.folders import token_files_below
 from codec.model import Codec
-from codec.pretrained import sha256_of
 from codec.tokenstore.entry import TokenEntry
-from codec.tokenstore.formats import ShardReader, find_format
-from codec.tokenstore.formats.base import AGAIN, reading
-from codec.tokenstore.index import INDEX_FILE, Index, read_index, shard_names
+from codec.tokenstore.formats.base import AGAIN
+from codec.tokenstore.index import INDEX_FILE, Index, read_index
+from codec.tokenstore.shards import Shards, Store
 from codec.tokenstore.token_files import TokenFiles
-
-OPEN_SHARDS = 16  # kept open at a time
 
 
 class TokenDataset(Dataset[TokenEntry]):
@@ -63,26 +59,14 @@ class TokenDataset(Dataset[TokenEntry]):
         if files and not (self.folder / INDEX_FILE).exists() and files[0].suffix.lower() == SUFFIX:
             raise CodecError(f"{files[0]}: is one recording, which codec.load_tokens reads; give the folder of several")
         self.index: Index | None = None  # of .svq files there is none
-        self._token_files: TokenFiles | None = None
+        self._store: Store
         if files is None and not (self.folder / INDEX_FILE).exists():
-            try:
-                found = token_files_below(self.folder)
-            except CodecError as error:
-                raise CodecError(
-                    f"{error}; a token dataset has {INDEX_FILE} beside its shards, recipes/tokenize.py writes it when "
-                    "all of them are done"
-                ) from None
-            self._token_files = TokenFiles(self.folder, found)
-            self.model, self.shards = self._token_files.model, [self._token_files.shard]
+            self._store = self._token_files()
         else:
             self.index = read_index(self.folder)
-            self.model = self.index.model
-            find_format(self.index.format)
-            wanted = set(shard_names(self.index, files))
-            self.shards = [shard for shard in self.index.shards if shard.file in wanted]
+            self._store = Shards(self.folder, self.index, files)
+        self.model, self.shards = self._store.model, self._store.shards
         self._stops = list(accumulate(shard.utterances for shard in self.shards))
-        self._readers: OrderedDict[int, ShardReader] = OrderedDict()
-        self._checked: set[int] = set()  # shards whose checksum has been compared
         self._places: dict[str, int] | None = None
 
     def __len__(self) -> int:
@@ -105,7 +89,7 @@ class TokenDataset(Dataset[TokenEntry]):
         place %= len(self)
         number = bisect.bisect_right(self._stops, place)
         first = self._stops[number] - self.shards[number].utterances
-        entry = self._reader(number).read(place - first)
+        entry = self._store.reader(number).read(place - first)
         low, high = (int(value) for value in entry.tokens.aminmax()) if entry.num_tokens else (0, 0)
         if low < 0 or high >= self.model.codebook_size:
             shard, size = self.folder / self.shards[number].file, self.model.codebook_size
@@ -115,13 +99,9 @@ class TokenDataset(Dataset[TokenEntry]):
     def __iter__(self) -> Iterator[TokenEntry]:
         return (self[place] for place in range(len(self)))
 
-    def __getstate__(self) -> dict[str, object]:
-        # Open files stay where they are; a loader's worker opens its own.
-        return {**self.__dict__, "_readers": OrderedDict()}
-
     def ids(self) -> list[str]:
         """Of all recordings, in order; opens every shard."""
-        return [id_ for number in range(len(self.shards)) for id_ in self._reader(number).ids()]
+        return [id_ for number in range(len(self.shards)) for id_ in self._store.reader(number).ids()]
 
     def find(self, id_: str) -> TokenEntry:
         """The recording of an id.
@@ -132,11 +112,7 @@ class TokenDataset(Dataset[TokenEntry]):
         if self._places is None:
             self._places = {other: place for place, other in enumerate(self.ids())}
         if id_ not in self._places:
-            known = (
-                f"codec tokens {self.folder} --format json lists all"
-                if self._token_files is None
-                else f"ids are paths below it without {SUFFIX}, such as {next(iter(self._places))!r}"
-            )
+            known = self._store.about_ids(next(iter(self._places), ""))
             raise CodecError(f"{self.folder}: no recording with the id {id_!r}; {known}")
         return self[self._places[id_]]
 
@@ -158,31 +134,15 @@ class TokenDataset(Dataset[TokenEntry]):
         """An iterable for ``DataLoader(..., batch_size=None)``, see :class:`TokenStream`."""
         return TokenStream(self, shuffle=shuffle, seed=seed, rank=rank, world=world)
 
-    def _reader(self, number: int) -> ShardReader:
-        if self._token_files is not None:
-            return self._token_files
-        assert self.index is not None
-        if number in self._readers:
-            self._readers.move_to_end(number)
-            return self._readers[number]
-        shard = self.shards[number]
-        if number not in self._checked:
-            for name, digest in shard.sha256.items():
-                path = self.folder / name
-                with reading(path):
-                    if sha256_of(path) != digest:
-                        raise CodecError(f"{path}: the shard is damaged (SHA-256 differs from the index's); {AGAIN}")
-            self._checked.add(number)
-        reader = find_format(self.index.format).open(self.folder / shard.file)
-        if len(reader.ids()) != shard.utterances:
+    def _token_files(self) -> TokenFiles:
+        try:
+            found = token_files_below(self.folder)
+        except CodecError as error:
             raise CodecError(
-                f"{self.folder / shard.file}: holds {len(reader.ids())} recordings, the index promises "
-                f"{shard.utterances}; {AGAIN}"
-            )
-        self._readers[number] = reader
-        if len(self._readers) > OPEN_SHARDS:
-            self._readers.popitem(last=False)
-        return reader
+                f"{error}; a token dataset has {INDEX_FILE} beside its shards, recipes/tokenize.py writes it when all "
+                "of them are done"
+            ) from None
+        return TokenFiles(self.folder, found)
 
 
 class TokenStream(IterableDataset[TokenEntry]):
@@ -237,8 +197,7 @@ class TokenStream(IterableDataset[TokenEntry]):
         shares, share = self.world * workers, self.rank * workers + own
         start, stop = (len(self.data) * edge // shares for edge in (share, share + 1))
         shards = self.data.shards
-        seed = (self.seed * 1_000_003 + self.epoch) % (1 << 64)  # what a generator takes, whatever the seed
-        generator = torch.Generator().manual_seed(seed)
+        generator = epoch_generator(self.seed, self.epoch)
         order = torch.randperm(len(shards), generator=generator).tolist() if self.shuffle else range(len(shards))
         firsts = [0, *accumulate(shard.utterances for shard in shards)]
         position = 0
@@ -248,6 +207,11 @@ class TokenStream(IterableDataset[TokenEntry]):
             for row in rows[max(0, start - position) : max(0, stop - position)]:
                 yield self.data[firsts[number] + row]
             position += count
+
+
+def epoch_generator(seed: int, epoch: int) -> torch.Generator:
+    """What shuffles one pass over tokens, on the CPU; any whole numbers will do."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + epoch) % (1 << 64))  # what a generator takes
 
 
 def _is_distributed() -> bool:

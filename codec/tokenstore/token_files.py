@@ -54,15 +54,23 @@ class TokenFiles(ShardReader):
             twice = max(self._ids, key=self._ids.count)
             raise CodecError(f"{folder / twice}: two token files have this name up to {SUFFIX}; rename one of them")
         self._maker = _maker(first)
-        names = [known.name for known in bundled.bundled_models().values() if known.fingerprint == first.fingerprint]
+        shipped = bundled.find_fingerprint(first.fingerprint)
         self.model = Model(
-            names[0] if names else "unnamed",
+            shipped.name if shipped else "unnamed",
             first.fingerprint,
             first.codebook_size,
             first.sample_rate,
             first.hop_length,
         )
-        self.shard = Shard("", len(self._names), tokens, samples, num_bytes)
+        self.shards = [Shard("", len(self._names), tokens, samples, num_bytes)]
+
+    def reader(self, number: int) -> TokenFiles:
+        """The only shard, which this is itself."""
+        return self
+
+    def about_ids(self, id_: str) -> str:
+        """What ids are."""
+        return f"ids are paths below it without {SUFFIX}, such as {id_!r}"
 
     def ids(self) -> Sequence[str]:
         """Of all files, in order."""

@@ -199,8 +199,8 @@ def test_each_shard_is_compared_once(make_dataset: Make, monkeypatch: pytest.Mon
         read.append(path)
         return sha256_of(path)
 
-    monkeypatch.setattr("codec.tokenstore.dataset.sha256_of", watched)
-    monkeypatch.setattr("codec.tokenstore.dataset.OPEN_SHARDS", 1)
+    monkeypatch.setattr("codec.tokenstore.shards.sha256_of", watched)
+    monkeypatch.setattr("codec.tokenstore.shards.OPEN_SHARDS", 1)
     data = TokenDataset(folder)
     assert not read
     assert [entry.id for entry in data] == [entry.id for entry in data]
