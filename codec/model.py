@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -18,9 +17,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 import codec.audio as audio_io
+from codec import fingerprints
 from codec.bitstream import Header, read_tokens, write_tokens
 from codec.config import ModelConfig, build
-from codec.config.quantizers import DEFAULT_SYSTEM
 from codec.devices import pick_device
 from codec.errors import CodecError
 from codec.files import read_json
@@ -124,18 +123,25 @@ class Codec(nn.Module):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that name this model: equal settings and weights, equal fingerprint.
+        """16 hex digits that name this model: equal settings and weights, equal fingerprint."""
+        return fingerprints.of_model(self.config, self.state_dict())
 
-        A ``.svq`` file carries it, because tokens mean nothing to another model.
+    @property
+    def token_fingerprint(self) -> str:
+        """16 hex digits that name this model's tokens, as ``.svq`` files and token datasets carry them.
+
+        They follow from settings and weights of encoder and bottleneck. Models that differ in the decoder alone
+        (``training.frozen=[encoder,quantizer]``) have one and the same, and decode each other's tokens; to all others
+        they mean nothing.
         """
-        # Without what is at its default: a setting that a later version adds must not rename the models that are there.
-        digest = hashlib.sha256(self.config.model_dump_json(exclude_defaults=True).encode())
-        if self.config.quantizer.name != DEFAULT_SYSTEM:  # a system's name is the default of its own settings
-            digest.update(self.config.quantizer.name.encode())
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(np.ascontiguousarray(value.detach().cpu().float().numpy()).data)
-        return digest.hexdigest()[:16]
+        return fingerprints.of_tokens(self.config, self.state_dict())
+
+    def decodes(self, fingerprint: str) -> bool:
+        """Whether tokens that carry a fingerprint are this model's; costs a look at all weights.
+
+        Files of earlier versions carry :attr:`fingerprint` in the place of :attr:`token_fingerprint`.
+        """
+        return fingerprint == self.token_fingerprint or fingerprint == self.fingerprint
 
     # -- training -------------------------------------------------------------------------------------------------
 
@@ -315,16 +321,16 @@ class Codec(nn.Module):
                 f"tokens of {len(ids)} recordings: a .svq file holds one; give Tokens(tokens.tokens[i : i + 1], "
                 "tokens.lengths[i : i + 1]) for each"
             )
-        header = Header(self.fingerprint, self.sample_rate, self.hop_length, self.codebook_size, own[0])
+        header = Header(self.token_fingerprint, self.sample_rate, self.hop_length, self.codebook_size, own[0])
         write_tokens(path, header, ids[0, : header.frames_of(own[0])].cpu().numpy())
 
     def load_tokens(self, path: str | Path) -> Tokens:
         """Read the tokens of one recording from a ``.svq`` file, for :meth:`decode`; on the CPU.
 
         Raises:
-            CodecError: no such file, a damaged one, or one of another model.
+            CodecError: no such file, a damaged one, or one of another model's tokens.
         """
-        return tokens_of_file(read_tokens(path), self.fingerprint, str(path))
+        return tokens_of_file(read_tokens(path), self, str(path))
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write ``config.json`` and ``model.safetensors``; a model that is there stays until this one is whole.

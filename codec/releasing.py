@@ -117,7 +117,9 @@ def release(
     finally:
         shutil.rmtree(work, ignore_errors=True)
     sums = sha256_of(folder / CHECKSUMS_FILE)
-    bundled.add_to_index(bundled.BundledModel(name, folder, codec.fingerprint, sums, description))
+    bundled.add_to_index(
+        bundled.BundledModel(name, folder, codec.fingerprint, codec.token_fingerprint, sums, description)
+    )
     return Released(folder, codec, num_bytes, tokens, equal)
 
 

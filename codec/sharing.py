@@ -145,7 +145,8 @@ def model_card(
         "Tokens": f"{codec.frame_rate:g} a second, from one codebook of {codec.codebook_size}",
         "Rate": bits,
         "Parameters": f"{sum(parameter.numel() for parameter in codec.parameters()):,}",
-        "Fingerprint": f"`{codec.fingerprint}`, which every `.svq` file made with it carries",
+        "Fingerprint": f"`{codec.fingerprint}`; of its tokens `{codec.token_fingerprint}`, which every `.svq` file "
+        "made with it carries",
         **run,
     }
     head = ["---", f"license: {licence}" if licence else "license: unknown", "library_name: simvq-codec"]

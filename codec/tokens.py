@@ -40,8 +40,11 @@ class Maker(Protocol):
         """Number of codes."""
 
     @property
-    def fingerprint(self) -> str:
-        """Of the model."""
+    def token_fingerprint(self) -> str:
+        """Of its tokens."""
+
+    def decodes(self, fingerprint: str) -> bool:
+        """Whether these are its tokens."""
 
 
 def id_batch_of(codec: Maker, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
@@ -52,7 +55,7 @@ def id_batch_of(codec: Maker, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
             file of another model.
     """
     if isinstance(tokens, TokenFile):
-        tokens = tokens_of_file(tokens, codec.fingerprint)
+        tokens = tokens_of_file(tokens, codec)
     lengths = None
     if isinstance(tokens, Tokens):
         ids, lengths = as_token_ids(tokens.tokens, 2), tokens.lengths
@@ -66,21 +69,21 @@ def id_batch_of(codec: Maker, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
     return ids, own
 
 
-def tokens_of_file(file: TokenFile, fingerprint: str, name: str = "the token file") -> Tokens:
+def tokens_of_file(file: TokenFile, codec: Maker, name: str = "the token file") -> Tokens:
     """A recording that was read, as a batch of one.
 
     Args:
         file: what :func:`codec.bitstream.read_tokens` gives.
-        fingerprint: of the model that is to decode it.
+        codec: that is to decode it.
         name: of the file, in messages.
 
     Raises:
         CodecError: another model made it; it is damaged, or of no samples.
     """
-    if file.header.fingerprint != fingerprint:
+    if not codec.decodes(file.header.fingerprint):
         raise CodecError(
-            f"{name}: made by model {file.header.fingerprint}, but this is model {fingerprint}; decode with the model "
-            "that encoded it"
+            f"{name}: made by model {file.header.fingerprint}, but this is model {codec.token_fingerprint}; decode "
+            "with the model that encoded it"
         )
     if not file.is_whole:
         raise CodecError(f"{name}: {file.damage()}; get it again; codec decode --partial decodes what is whole")

@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from threading import Event
@@ -46,7 +47,7 @@ class Stopped(Exception):  # noqa: N818 - no error
 
 
 class Transcoder:
-    """A codec for files. It asks for the model's fingerprint once, which reads all weights."""
+    """A codec for files. It asks for the fingerprint of the model's tokens once, which reads all weights."""
 
     def __init__(
         self,
@@ -57,12 +58,17 @@ class Transcoder:
     ) -> None:
         """``name``: what errors call the model; ``channel``: of audio that is encoded, None for the mean of all."""
         self.codec, self.name, self.windows, self.channel = codec, name, windows, channel
-        self.fingerprint = codec.fingerprint
+        self.fingerprint = codec.token_fingerprint
+        self._decodes = cache(codec.decodes)
         self._stopped = Event()
 
     def stop(self) -> None:
         """End what other threads have in work at its next piece, with :class:`Stopped`; files of it are not written."""
         self._stopped.set()
+
+    def decodes(self, fingerprint: str) -> bool:
+        """As :meth:`codec.Codec.decodes`, without a look at the weights for every file."""
+        return fingerprint == self.fingerprint or self._decodes(fingerprint)
 
     def check_stopped(self) -> None:
         """Raises :class:`Stopped` after :meth:`stop`."""
@@ -144,7 +150,7 @@ class Transcoder:
             found = _attempt(_maker_and_length, task.output)
             if isinstance(found, CodecError):
                 logger.warning("%s; it is there already and stays as it is, --force makes it again", found)
-            elif found[0] != self.fingerprint:
+            elif not self.decodes(found[0]):
                 of_others.append((task.output, found[0]))
             else:
                 kept.append((task, found[1]))
@@ -205,7 +211,7 @@ class Transcoder:
             if not isinstance(file, CodecError)
             and file.is_whole
             and 0 < len(file.tokens) <= window
-            and file.header.fingerprint == self.fingerprint
+            and self.decodes(file.header.fingerprint)
         ]
         if len(together) < 2:
             return [_attempt(self.decode_file, *task, partial=partial) for task in tasks]
@@ -242,7 +248,7 @@ class Transcoder:
         Raises:
             CodecError: as :meth:`decode_file`; but damage is found on the way, when audio has gone out already.
         """
-        if reader.header.fingerprint != self.fingerprint:
+        if not self.decodes(reader.header.fingerprint):
             raise CodecError(
                 f"{reader.name}: made by model {reader.header.fingerprint}, but {self.name} is model "
                 f"{self.fingerprint}; decode with the model that encoded it"

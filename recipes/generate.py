@@ -58,8 +58,8 @@ def generate(
     for number in range(count):
         console.check_output(output / f"{number:03}.wav", force)
     lm, codec = LanguageModel.from_pretrained(model, device), Codec.from_pretrained(codec_dir, device)
-    fingerprint = codec.fingerprint
-    if fingerprint != lm.codec.fingerprint:
+    fingerprint = codec.token_fingerprint
+    if not codec.decodes(lm.codec.fingerprint):
         raise CodecError(
             f"{codec_dir}: is codec {fingerprint}, but {model} speaks the tokens of {lm.codec.fingerprint} "
             f"({lm.codec.name}); give that one with --codec"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,16 @@ from codec.config import build, dump_yaml
 from codec.files import write_text
 from codec.releasing import Released, release
 from codec.training.checkpoint import save_model
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Recipes, which set levels for their process, run in that of the tests."""
+    loggers = [logging.getLogger(name) for name in ("codec", "codec.audio", "accelerate.utils.other")]
+    before = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture

@@ -224,6 +224,22 @@ def test_fingerprint_names_weights_and_settings(tiny_codec: Codec) -> None:
     assert tiny_codec.fingerprint != before
 
 
+def test_tokens_are_named_by_what_they_follow_from(tiny_codec: Codec) -> None:
+    before = tiny_codec.token_fingerprint
+    assert before != tiny_codec.fingerprint and len(before) == 16
+    other = Codec(
+        build(ModelConfig, {**tiny_codec.config.model_dump(mode="json"), "decoder": {"dim": 64, "layers": 1}})
+    )
+    other.encoder, other.quantizer = tiny_codec.encoder, tiny_codec.quantizer
+    assert other.token_fingerprint == before and other.decodes(before) and tiny_codec.decodes(other.token_fingerprint)
+    assert tiny_codec.decodes(tiny_codec.fingerprint) and not other.decodes(tiny_codec.fingerprint)
+    for weight in (tiny_codec.encoder.stem.conv.bias, tiny_codec.quantizer.state_dict()["projection.weight"]):
+        with torch.no_grad():
+            weight.view(-1)[0] += 1e-3
+        assert not tiny_codec.decodes(before) and not other.decodes(before)
+        before = tiny_codec.token_fingerprint
+
+
 def test_fingerprint_names_the_system(tiny_codec: Codec) -> None:
     """Equal settings and weights of two systems make other tokens, or say so for all anybody knows."""
     found = set()
@@ -243,6 +259,7 @@ def test_fingerprint_of_models_that_are_there_stays(tiny_codec: Codec) -> None:
         for value in tiny_codec.state_dict().values():
             value.fill_(0.5)
     assert tiny_codec.fingerprint == "2824aa0233dddff2"
+    assert tiny_codec.token_fingerprint == "b503262615d77272"
 
 
 def test_a_setting_that_a_later_version_adds_does_not_rename_models(tiny_codec: Codec) -> None:

@@ -59,16 +59,16 @@ def test_what_stands_behind_a_shorter_row_is_not_written(tiny_codec: Codec, spee
 def test_tokens_of_another_model_and_damage_are_refused(tiny_codec: Codec, tokens: Tokens, tmp_path: Path) -> None:
     path = tmp_path / "a.svq"
     tiny_codec.save_tokens(path, tokens)
-    data, made_by = path.read_bytes(), tiny_codec.fingerprint
+    data, made_by = path.read_bytes(), tiny_codec.token_fingerprint
     path.write_bytes(data[:-5])
     for read in (tiny_codec.load_tokens, lambda path: tiny_codec.decode(read_tokens(path))):
         with pytest.raises(CodecError, match="end record is missing or damaged"):
             read(path)
     path.write_bytes(data)
     with torch.no_grad():
-        tiny_codec.decoder.head.out.bias.add_(1)
+        tiny_codec.encoder.stem.conv.bias.add_(1)
     with pytest.raises(
-        CodecError, match=rf"a\.svq: made by model {made_by}, but this is model {tiny_codec.fingerprint}"
+        CodecError, match=rf"a\.svq: made by model {made_by}, but this is model {tiny_codec.token_fingerprint}"
     ):
         tiny_codec.load_tokens(path)
     with pytest.raises(CodecError, match=f"made by model {made_by}"):

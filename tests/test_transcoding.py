@@ -101,7 +101,7 @@ def test_tokens_of_another_model_are_refused_before_anything_is_written(
     transcoder: Transcoder, tmp_path: Path, coded: bytes, tiny_codec: Codec
 ) -> None:
     (tmp_path / "a.svq").write_bytes(coded)
-    tiny_codec.decoder.head.out.bias.data += 1
+    tiny_codec.encoder.stem.conv.bias.data += 1
     other = Transcoder(tiny_codec, "exp/other")
     with pytest.raises(CodecError, match=f"made by model {transcoder.fingerprint}, but exp/other is model"):
         other.decode_file(tmp_path / "a.svq", tmp_path / "a.wav")

@@ -1,7 +1,7 @@
 """Models that ship with the package: an index of names, and a model folder for each.
 
-``recipes/release.py`` writes ``index.json``: name -> folder, fingerprint, SHA-256 of the folder's ``SHA256SUMS`` (which
-has those of the files), and a line of description.
+``recipes/release.py`` writes ``index.json``: name -> folder, fingerprints of the model and of its tokens, SHA-256 of
+the folder's ``SHA256SUMS`` (which has those of the files), and a line of description.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class BundledModel(NamedTuple):
 
     name: str
     folder: Path
-    fingerprint: str  # as every .svq file made with it carries it
+    fingerprint: str
+    token_fingerprint: str  # as every .svq file made with it carries it
     sha256: str  # of the folder's SHA256SUMS
     description: str
 
@@ -40,7 +41,12 @@ def bundled_models() -> dict[str, BundledModel]:
         entries = json.loads(path.read_text(encoding="utf-8"))["models"]
         return {
             name: BundledModel(
-                name, FOLDER / entry["folder"], entry["fingerprint"], entry["sha256"], entry["description"]
+                name,
+                FOLDER / entry["folder"],
+                entry["fingerprint"],
+                entry["token_fingerprint"],
+                entry["sha256"],
+                entry["description"],
             )
             for name, entry in entries.items()
         }
@@ -65,8 +71,9 @@ def default_model() -> BundledModel:
 
 
 def find_fingerprint(fingerprint: str) -> BundledModel | None:
-    """The model of this fingerprint, where it ships."""
-    return next((model for model in bundled_models().values() if model.fingerprint == fingerprint), None)
+    """The model whose tokens carry this fingerprint (or did, see :meth:`codec.Codec.decodes`), where it ships."""
+    models = sorted(bundled_models().values(), key=lambda model: model.name != DEFAULT_MODEL)  # of several the default
+    return next((model for model in models if fingerprint in (model.token_fingerprint, model.fingerprint)), None)
 
 
 def model_of_fingerprint(made: str, fingerprint: str) -> BundledModel:
@@ -104,6 +111,7 @@ def add_to_index(model: BundledModel) -> None:
         known.name: {
             "folder": known.folder.name,
             "fingerprint": known.fingerprint,
+            "token_fingerprint": known.token_fingerprint,
             "sha256": known.sha256,
             "description": known.description,
         }

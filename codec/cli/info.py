@@ -179,7 +179,8 @@ def _model(path: Path) -> None:
 
     codec = Codec.from_pretrained(path, device="cpu")
     facts = {
-        "model": codec.fingerprint,
+        "model": codec.token_fingerprint,  # as files of tokens carry it
+        "with its decoder": codec.fingerprint,
         "sample rate": f"{codec.sample_rate} Hz",
         "frame rate": f"{codec.frame_rate:g} tokens/s (hop {codec.hop_length})",
         "codebook": f"{codec.codebook_size} codes",

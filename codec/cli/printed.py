@@ -52,7 +52,7 @@ def decode_printed(
     if fingerprint is None and not model_is_named:
         raise CodecError(f"{name}: does not tell which model made its tokens; name it with --model")
     transcoder = load(None if fingerprint is None else lambda: (name, fingerprint))
-    entries = printed.entries(transcoder.codec, transcoder.fingerprint, transcoder.name)
+    entries = printed.entries(transcoder.codec, transcoder.name)
     if targets is None:
         _decode_one(transcoder, entries[0], source, target)
         return

@@ -114,7 +114,7 @@ class _AudioEncoder:
         from codec.cli.models import load_model
 
         self._codec, _ = load_model(model, device)
-        self._fingerprint = self._codec.fingerprint
+        self._fingerprint = self._codec.token_fingerprint
 
     def recordings(self, path: Path) -> Iterator[_Recording]:
         from codec.audio.blocks import reading

@@ -96,8 +96,8 @@ class ModelSystem:
         self._codec = Codec.from_pretrained(folder, device=device)
         self._whole_frames = whole_frames
         self.name = name or str(folder)
-        self._fingerprint = self._codec.fingerprint
-        self.identity = f"model {self._fingerprint}"
+        self._token_fingerprint = self._codec.token_fingerprint
+        self.identity = f"model {self._codec.fingerprint}"
         self.sample_rate = self._codec.sample_rate
         self.rate = Rate(self._codec.bitrate_bps, self._codec.codebook_size, self._codec.frame_rate)
 
@@ -133,7 +133,7 @@ class ModelSystem:
     def _file_bytes(self, tokens: Tensor, samples: int) -> int:
         """Size of the ``.svq`` file of (F,) tokens."""
         codec = self._codec
-        header = Header(self._fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, samples)
+        header = Header(self._token_fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, samples)
         return write_tokens(io.BytesIO(), header, tokens.numpy())
 
 

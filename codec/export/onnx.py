@@ -77,6 +77,7 @@ def export_onnx(codec: Codec, output: Path, speech: Tensor) -> Comparison:
         "hop_length": codec.hop_length,
         "codebook_size": codec.codebook_size,
         "fingerprint": codec.fingerprint,
+        "token_fingerprint": codec.token_fingerprint,
         "opset": OPSET,
     }
     write_text(output / FACTS_FILE, json.dumps(facts, indent=2) + "\n")

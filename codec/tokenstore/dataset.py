@@ -120,12 +120,12 @@ class TokenDataset(Dataset[TokenEntry]):
         """Make sure that a model may decode these tokens.
 
         Raises:
-            CodecError: it is not the one that made them.
+            CodecError: they are not its tokens.
         """
-        if codec.fingerprint != self.model.fingerprint:
+        if not codec.decodes(self.model.fingerprint):
             raise CodecError(
                 f"{self.folder}: made by model {self.model.fingerprint} ({self.model.name}), but {name} is model "
-                f"{codec.fingerprint}; decode with the model that encoded it"
+                f"{codec.token_fingerprint}; decode with the model that encoded it"
             )
 
     def stream(

@@ -63,22 +63,21 @@ class PrintedTokens:
             raise CodecError(f"{self.name}: {found} with the id {id_!r}; expected one of {some}")
         return replace(self, ids=(id_,), recordings=(self.recordings[places[0]],))
 
-    def entries(self, codec: Codec, fingerprint: str, model: str) -> list[TokenEntry]:
+    def entries(self, codec: Codec, model: str) -> list[TokenEntry]:
         """All recordings, once it is sure that a model can decode every one.
 
         Args:
             codec: the model.
-            fingerprint: its fingerprint, which costs a look at all weights.
             model: what messages call it.
 
         Raises:
             CodecError: another model made them; a token outside the codebook, or a number of samples that the tokens do
                 not have.
         """
-        if self.fingerprint not in (None, fingerprint):
+        if self.fingerprint is not None and not codec.decodes(self.fingerprint):
             raise CodecError(
-                f"{self.name}: made by model {self.fingerprint}, but {model} is model {fingerprint}; decode with the "
-                "model that encoded it"
+                f"{self.name}: made by model {self.fingerprint}, but {model} is model {codec.token_fingerprint}; "
+                "decode with the model that encoded it"
             )
         return [self._entry(*pair, codec) for pair in zip(self.ids, self.recordings, strict=True)]
 

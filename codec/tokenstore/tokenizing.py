@@ -73,7 +73,7 @@ def tokenize(
     state = state or PartialState()
     format_ = find_format(options.format)
     store = ShardFolder(folder)
-    model = Model(name, codec.fingerprint, codec.codebook_size, codec.sample_rate, codec.hop_length)
+    model = Model(name, codec.token_fingerprint, codec.codebook_size, codec.sample_rate, codec.hop_length)
     plan = plan_shards(utterances, options.shard_hours)
     names = [f"tokens-{number:05d}{format_.suffix}" for number in range(len(plan))]
     if state.is_main_process:

@@ -26,7 +26,7 @@ def tokens(tiny_codec: Codec, speech: Tensor) -> Tensor:
 @pytest.fixture
 def tokens_path(tmp_path: Path, tiny_codec: Codec, tokens: Tensor) -> Path:
     """A file whose last frame is not full."""
-    header = Header(tiny_codec.fingerprint, 24_000, 320, 64, 48_000 - 100, BLOCK)
+    header = Header(tiny_codec.token_fingerprint, 24_000, 320, 64, 48_000 - 100, BLOCK)
     write_tokens(tmp_path / "a.svq", header, tokens[0].numpy())
     return tmp_path / "a.svq"
 
@@ -52,10 +52,10 @@ def test_another_model_is_refused_by_name(
     with torch.no_grad():
         next(tiny_codec.parameters()).add_(1e-3)
     tiny_codec.save_pretrained(tmp_path / "other")
-    made_by = Codec.from_pretrained(tiny_model_dir).fingerprint
+    made_by = Codec.from_pretrained(tiny_model_dir).token_fingerprint
     outcome = cli("decode", tokens_path, "-o", tmp_path / "a.wav", "--model", tmp_path / "other")
     outcome.must_be_mistake(
-        str(tokens_path), made_by, str(tmp_path / "other"), tiny_codec.fingerprint, "decode with the model that"
+        str(tokens_path), made_by, str(tmp_path / "other"), tiny_codec.token_fingerprint, "decode with the model that"
     )
     assert not (tmp_path / "a.wav").exists()
 
@@ -106,7 +106,7 @@ def test_partial_of_nothing_is_refused(cli, tmp_path: Path, tiny_model_dir: Path
 
 def test_a_recording_of_no_samples_is_refused(cli, tmp_path: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
     path = tmp_path / "none.svq"
-    write_tokens(path, Header(tiny_codec.fingerprint, 24_000, 320, 64, 0), np.zeros(0, np.int64))
+    write_tokens(path, Header(tiny_codec.token_fingerprint, 24_000, 320, 64, 0), np.zeros(0, np.int64))
     outcome = cli("decode", path, "-o", tmp_path / "a.wav", "--model", tiny_model_dir)
     outcome.must_be_mistake(str(path), "the recording has no samples", "no frame to decode")
     assert not (tmp_path / "a.wav").exists()

@@ -28,7 +28,7 @@ def test_speech_there_and_back(cli, tmp_path: Path, speech_path: Path, tiny_code
 
     recording = read_tokens(tokens_path)
     assert recording.is_whole
-    assert recording.header.fingerprint == tiny_codec.fingerprint
+    assert recording.header.fingerprint == tiny_codec.token_fingerprint
     assert recording.header.sample_rate == 24_000
     assert recording.header.hop_length == 320
     assert recording.header.codebook_size == 64

@@ -115,15 +115,15 @@ def test_a_folder_never_mixes_models(
     tokens = tmp_path / "tokens"
     cli("encode", recordings, "-o", tokens, "--model", tiny_model_dir)
     (tokens / "a.flac.svq").unlink()
-    maker = tiny_codec.fingerprint
-    tiny_codec.decoder.head.out.bias.data += 1
+    maker = tiny_codec.token_fingerprint
+    tiny_codec.encoder.stem.conv.bias.data += 1
     tiny_codec.save_pretrained(tmp_path / "other")
     command = ("encode", recordings, "-o", tokens, "--model", tmp_path / "other")
     before = {name: (tokens / name).read_bytes() for name in files(tokens)}
     for options in ((), ("--jobs", 2), ("--batch", 60)):
         cli(*command, *options).must_be_mistake(
             f"{tokens / 'a.wav.svq'} (and 3 more): is there already, made by model {maker}",
-            f"is model {tiny_codec.fingerprint}",
+            f"is model {tiny_codec.token_fingerprint}",
             "give --force to make all files again, another folder with -o",
         )
     assert {name: (tokens / name).read_bytes() for name in files(tokens)} == before

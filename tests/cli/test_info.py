@@ -28,7 +28,7 @@ def test_a_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec,
     assert outcome.out.splitlines()[0] == f"{path}: token file"
     size = 48 + 6 + 150 * 6 // 8 + 1 + 22
     assert facts(outcome.out) == {
-        "model": tiny_codec.fingerprint,
+        "model": tiny_codec.token_fingerprint,
         "sample rate": "24000 Hz",
         "frame rate": "75 tokens/s (hop 320)",
         "codebook": "64 codes, 6 bits a token",
@@ -95,7 +95,7 @@ def test_a_folder_of_token_files(
     outcome = cli("info", tmp_path)
     assert outcome.code == 0 and outcome.out.splitlines()[0] == f"{tmp_path}: folder of token files"
     shares = np.unique(read_tokens(tmp_path / f"a{SUFFIX}").tokens, return_counts=True)[1] / 150
-    both = {"model": tiny_codec.fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
+    both = {"model": tiny_codec.token_fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
     both["codebook"] = f"64 codes, {len(shares)} used"
     both["entropy"] = f"{-(shares * np.log2(shares)).sum():.2f} bits a token"
     assert facts(outcome.out) == {"files": "2", **both, "rate": f"{4 * size} bit/s"}
@@ -118,7 +118,8 @@ def test_a_model(cli, tiny_codec: Codec, tiny_model_dir: Path) -> None:
     outcome = cli("info", tiny_model_dir)
     assert outcome.code == 0
     assert facts(outcome.out) == {
-        "model": tiny_codec.fingerprint,
+        "model": tiny_codec.token_fingerprint,
+        "with its decoder": tiny_codec.fingerprint,
         "sample rate": "24000 Hz",
         "frame rate": "75 tokens/s (hop 320)",
         "codebook": "64 codes",
@@ -164,7 +165,7 @@ def test_a_list_of_tokens(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Co
     assert facts(outcome.out) == {
         "recordings": "2",
         "tokens": f"300, from {tokens.min()} to {tokens.max()}",
-        "model": tiny_codec.fingerprint,
+        "model": tiny_codec.token_fingerprint,
     }
     np.save(tmp_path / "a.npy", tokens.numpy())
     assert "not told" in facts(cli("info", tmp_path / "a.npy").out)["model"]

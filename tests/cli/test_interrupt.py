@@ -88,7 +88,7 @@ def test_of_a_folder_finished_files_stay(
 def test_of_a_file_nothing_is_left(tmp_path: Path, tiny_model_dir: Path, tiny_codec: Codec) -> None:
     path = tmp_path / "a.svq"
     tokens = torch.randint(64, (HOUR // 320,), generator=torch.Generator().manual_seed(0))
-    write_tokens(path, Header(tiny_codec.fingerprint, 24_000, 320, 64, HOUR), tokens.numpy())
+    write_tokens(path, Header(tiny_codec.token_fingerprint, 24_000, 320, 64, HOUR), tokens.numpy())
     out = tmp_path / "out"
     args = ("decode", path, "-o", out / "a.wav", "--model", tiny_model_dir, "--device", "cpu")
     ended = interrupted(lambda: begun(out, "a"), *args)

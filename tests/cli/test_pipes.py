@@ -121,7 +121,7 @@ def test_damage_in_a_pipe(cli, feed, files: Path, tiny_model_dir: Path) -> None:
 
 
 def test_a_mistake_sends_nothing(cli, feed, files: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
-    tiny_codec.decoder.head.out.bias.data += 1
+    tiny_codec.encoder.stem.conv.bias.data += 1
     tiny_codec.save_pretrained(files / "other")
     feed(Pipe((files / "a.svq").read_bytes()))
     cli("decode", "-", "--model", files / "other").must_be_mistake("standard input: made by model ")

@@ -105,7 +105,7 @@ def test_the_fingerprint_is_compared_and_finds_the_model_that_ships(
     cli, token_file: Path, tmp_path: Path, tiny_codec: Codec, model
 ) -> None:
     (tmp_path / "t.jsonl").write_text(cli("tokens", token_file, "--format", "json").out)
-    made_by = tiny_codec.fingerprint
+    made_by = tiny_codec.token_fingerprint
     with torch.no_grad():
         next(tiny_codec.parameters()).add_(1e-3)
     tiny_codec.save_pretrained(tmp_path / "other")

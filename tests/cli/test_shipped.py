@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,18 @@ import pytest
 import soundfile
 import torch
 
-from codec import Codec, bundled
-from codec.bitstream import read_tokens
+from codec import Codec, TokenDataset, bundled
+from codec.bitstream import read_tokens, write_tokens
 from codec.releasing import Released, release
 
 
 def test_there_and_back_without_a_word(cli, shipped: Released, stereo_path: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shipped.codec.decoder.head.out.bias.data += 1
+    shipped.codec.encoder.stem.conv.bias.data += 1
     shipped.codec.save_pretrained(bundled.DEFAULT_MODEL)  # a folder that happens to have its name is not meant
     assert cli("encode", stereo_path, "--device", "cpu").code == 0
     tokens = stereo_path.with_suffix(".svq")
-    fingerprint = bundled.default_model().fingerprint
+    fingerprint = bundled.default_model().token_fingerprint
     assert read_tokens(tokens).header.fingerprint == fingerprint
     assert f"{fingerprint} ({bundled.DEFAULT_MODEL})" in cli("info", tokens).out
     assert cli("decode", tokens, "--device", "cpu").code == 0
@@ -36,7 +37,7 @@ def made_by_another(
 ) -> tuple[Path, Codec]:
     """A file of tokens by a second model that ships, which is not the default, and that model."""
     codec = Codec.from_pretrained(tiny_run / "best", "cpu")
-    codec.decoder.head.out.bias.data += 1
+    codec.encoder.stem.conv.bias.data += 1
     codec.save_pretrained(tiny_run / "best")
     released = release(tiny_run / "best", "another", [speech_path], description="another")
     path = tmp_path / "tokens" / "a.wav.svq"
@@ -55,11 +56,48 @@ def test_tokens_find_the_model_that_made_them(cli, made_by_another: tuple[Path, 
     np.testing.assert_array_equal(one, of_folder)
 
 
+def test_of_models_with_the_same_tokens_the_default_decodes(
+    cli, shipped: Released, tiny_run: Path, speech_path: Path, stereo_path: Path, tmp_path: Path
+) -> None:
+    codec = Codec.from_pretrained(tiny_run / "best", "cpu")
+    codec.decoder.head.out.weight.data *= 0.5
+    codec.save_pretrained(tiny_run / "best")
+    release(tiny_run / "best", "another", [speech_path], description="another decoder")
+    assert next(iter(bundled.bundled_models())) == "another"
+    assert cli("encode", stereo_path, "--model", "another").code == 0
+    decoded = {}
+    for name, options in (
+        ("none", ()),
+        ("default", ("--model", bundled.DEFAULT_MODEL)),
+        ("other", ("--model", "another")),
+    ):
+        assert cli("decode", stereo_path.with_suffix(".svq"), "-o", tmp_path / f"{name}.wav", *options).code == 0
+        decoded[name] = (tmp_path / f"{name}.wav").read_bytes()
+    assert decoded["none"] == decoded["default"] != decoded["other"]
+
+
+def test_files_of_earlier_versions_carry_the_fingerprint_of_the_whole_model(
+    cli, shipped: Released, stereo_path: Path, tmp_path: Path
+) -> None:
+    folder, tokens = stereo_path.parent, tmp_path / "tokens"
+    assert cli("encode", folder, "-o", tokens).code == 0
+    for path in tokens.iterdir():
+        recording = read_tokens(path)
+        write_tokens(path, replace(recording.header, fingerprint=shipped.codec.fingerprint), recording.tokens)
+        assert shipped.codec.load_tokens(path).tokens.flatten().tolist() == recording.tokens.tolist()
+        assert f"({bundled.DEFAULT_MODEL})" in cli("info", path).out
+    assert "0 files; 1 were there already" in cli("encode", folder, "-o", tokens).out
+    assert cli("decode", tokens, "-o", tmp_path / "back").code == 0
+    data = TokenDataset(tokens)
+    assert data.model.name == bundled.DEFAULT_MODEL
+    data.check_model(shipped.codec)
+
+
 def test_tokens_of_a_model_that_does_not_ship(cli, tiny_model_dir: Path, stereo_path: Path, shipped: Released) -> None:
     tokens = stereo_path.with_suffix(".svq")
     assert cli("encode", stereo_path, "--model", tiny_model_dir).code == 0
     outcome = cli("decode", tokens)
-    made_by = Codec.from_pretrained(tiny_model_dir, "cpu").fingerprint
+    made_by = Codec.from_pretrained(tiny_model_dir, "cpu").token_fingerprint
     outcome.must_be_mistake(str(tokens), made_by, f"what ships: {bundled.DEFAULT_MODEL}", "--model DIR")
     assert not stereo_path.with_suffix(".decoded.wav").exists()
 

@@ -38,7 +38,7 @@ def expected(tiny_codec: Codec, recording: Path) -> list[int]:
 
 @pytest.fixture
 def token_file(tmp_path: Path, tiny_codec: Codec, expected: list[int]) -> Path:
-    write_tokens(tmp_path / "a.svq", Header(tiny_codec.fingerprint, 24_000, 320, 64, 24_001), np.array(expected))
+    write_tokens(tmp_path / "a.svq", Header(tiny_codec.token_fingerprint, 24_000, 320, 64, 24_001), np.array(expected))
     return tmp_path / "a.svq"
 
 
@@ -85,7 +85,7 @@ def test_json_has_what_is_known(
     assert [entry["id"] for entry in entries] == [str(recording), str(token_file), "x", "y/ä.1"]
     for entry in entries:
         assert (entry["tokens"], entry["num_samples"], entry["num_tokens"]) == (expected, 24_001, 76)
-        assert entry["model"] == tiny_codec.fingerprint
+        assert entry["model"] == tiny_codec.token_fingerprint
     assert entries[2]["text"] == "„hm“"
 
 
@@ -178,7 +178,7 @@ def test_mistakes_of_decoding_datasets(
     for option in (("--batch", 10), ("--compile",), ("--partial",)):
         done = cli("decode", dataset, *model, *output, "--id", "x", *option)
         done.must_be_mistake(str(dataset), "token dataset", f"leave {option[0]} out")
-    tiny_codec.decoder.head.out.bias.data.add_(1)
+    tiny_codec.encoder.stem.conv.bias.data.add_(1)
     tiny_codec.save_pretrained(tmp_path / "other")
     done = cli("decode", dataset, "--model", tmp_path / "other", *output, "--id", "x")
     done.must_be_mistake(str(dataset), "made by model", "decode with the model that encoded it")
@@ -191,7 +191,7 @@ def test_info_of_a_dataset(cli, dataset: Path, tiny_codec: Codec, expected: list
     title, *lines = outcome.out.splitlines()
     assert title == f"{dataset}: token dataset"
     facts = {name: value.strip() for name, value in (line.strip().split("  ", 1) for line in lines)}
-    assert facts["model"] == f"{tiny_codec.fingerprint} (tiny)"
+    assert facts["model"] == f"{tiny_codec.token_fingerprint} (tiny)"
     assert facts["codebook"] == f"64 codes, {len(set(expected))} used"
     assert (facts["recordings"], facts["tokens"], facts["shards"]) == ("2, 0.00 h", str(2 * len(expected)), "2, npy")
 

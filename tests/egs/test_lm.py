@@ -46,7 +46,7 @@ def test_the_documents_python_runs(
     tiny_codec: Codec, tiny_model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", DOCUMENT, flags=re.DOTALL)
-    facts = Model("tiny", tiny_codec.fingerprint, tiny_codec.codebook_size, 24_000, 320)
+    facts = Model("tiny", tiny_codec.token_fingerprint, tiny_codec.codebook_size, 24_000, 320)
     sizes = build(LMModelConfig, {"context": 256, "layers": 1, "dim": 16, "heads": 2, "mlp_dim": 16})
     torch.manual_seed(0)
     build_language_model(sizes, facts).save_pretrained(tmp_path / "lm")

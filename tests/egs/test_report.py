@@ -95,7 +95,7 @@ def exp(tmp_path_factory: pytest.TempPathFactory) -> Path:
         codec.save_pretrained(folder)
         waveform = audio.load(utterances[0].path, RATE)
         tokens = codec.eval().encode(waveform)
-        header = bitstream.Header(codec.fingerprint, RATE, codec.hop_length, codec.codebook_size, RATE)
+        header = bitstream.Header(codec.token_fingerprint, RATE, codec.hop_length, codec.codebook_size, RATE)
         bitstream.write_tokens(exp / "audio" / name / "0.svq", header, tokens.tokens[0].numpy())
         audio.write(exp / "audio" / name / "0.wav", codec.decode(tokens)[0, 0], RATE)
         system = ModelSystem(folder, "cpu")

@@ -32,7 +32,7 @@ def test_model_folder(
     assert system.sample_rate == RATE
     assert system.rate.codebook_size == 64 and system.rate.bitrate_bps == 450
     assert system.identity == f"model {tiny_codec.fingerprint}"
-    header = Header(tiny_codec.fingerprint, RATE, 320, 64, len(clips[0]))
+    header = Header(tiny_codec.token_fingerprint, RATE, 320, 64, len(clips[0]))
     assert result.file_bytes == write_tokens(io.BytesIO(), header, result.tokens.numpy())
     assert result.encode_s is not None and result.decode_s is not None
     assert result.encode_s > 0 and result.decode_s > 0

@@ -104,7 +104,7 @@ def test_train_score_and_speak(
         assert sample["prompt_tokens"] == 30
         assert 30 <= len(back) == sample["tokens"] <= 45
         assert torch.equal(back[:30], tiny_codec.encode(speech).tokens[0])
-        assert saved.header.fingerprint == tiny_codec.fingerprint
+        assert saved.header.fingerprint == tiny_codec.token_fingerprint
         assert audio_io.info(out / f"{number:03}.wav").num_samples == 320 * len(back)
 
     assert call("generate", *speak) == 2  # what is there is kept
@@ -117,5 +117,5 @@ def test_train_score_and_speak(
     wrong = ("--model", lm, "--codec", tmp_path / "other", "--device", "cpu", "-o", tmp_path / "none")
     capsys.readouterr()
     assert call("generate", *wrong) == 2
-    assert f"speaks the tokens of {tiny_codec.fingerprint}" in " ".join(capsys.readouterr().err.split())
+    assert f"speaks the tokens of {tiny_codec.token_fingerprint}" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "none").exists()

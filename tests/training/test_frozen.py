@@ -50,11 +50,13 @@ def test_what_is_frozen_stays_and_the_rest_learns(
     optimizer = {"name": name, "weight_decay": 0.1, "lr": 1e-2}
     trainer = make_trainer(make_config(training=short(frozen=frozen), optimizer=optimizer))
     before = {key: value.clone() for key, value in trainer.plain_codec.state_dict().items()}
+    tokens = trainer.plain_codec.token_fingerprint
     trainer.fit()
     assert not int(trainer.bad_steps)
     expected = {"encoder", "quantizer", "decoder"} - set(frozen)
     assert changed_parts(before, trainer.plain_codec.state_dict()) == expected
     assert changed_parts(before, trainer.ema.codec.state_dict()) == expected
+    assert trainer.ema.codec.decodes(tokens) == (expected == {"decoder"})
     assert all(
         weight.grad is None for part in frozen for weight in trainer.plain_codec.get_submodule(part).parameters()
     )
