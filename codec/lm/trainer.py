@@ -21,7 +21,7 @@ from codec.config.lm import LMConfig, LMOptimizerConfig
 from codec.errors import CodecError
 from codec.lm.corpus import TokenCorpus
 from codec.lm.network import LanguageModel, build_language_model, start_from
-from codec.lm.packing import IGNORED, PackedBlocks, Sequences
+from codec.lm.packing import PackedBlocks, Sequences
 from codec.lm.scoring import Likelihood, measure_likelihood
 from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint
 from codec.training.metrics import Means, RunLog
@@ -59,6 +59,7 @@ class LMTrainer:
         if data.batch_size % world:
             raise CodecError(f"data.batch_size={data.batch_size}: must be a multiple of the {world} processes")
         corpus = TokenCorpus(data.train)
+        self.codebook_size = corpus.model.codebook_size
         self.blocks = PackedBlocks(corpus, config.model.context, settings.seed)
         self.validation = TokenCorpus(data.validation) if data.validation else None
         if self.validation is not None:
@@ -122,8 +123,8 @@ class LMTrainer:
             with self.accelerator.no_sync(self.lm) if waits else nullcontext():
                 losses: Tensor = self.lm(sequences)
                 self.accelerator.backward(losses.sum() / (losses.numel() * settings.accumulate))
-            predicted = (sequences.targets != IGNORED).sum()
-            self.means.add({"bits_a_token": losses.detach().sum() / predicted / math.log(2)})
+            codes = (sequences.targets >= 0) & (sequences.targets < self.codebook_size)  # marks are no tokens
+            self.means.add({"bits_a_token": (losses.detach() * codes).sum() / codes.sum().clamp(min=1) / math.log(2)})
         norm = self.accelerator.clip_grad_norm_(self.lm.parameters(), self.config.optimizer.clip_norm or float("inf"))
         bad = ~norm.detach().isfinite()
         rate = self.rate(self.next_step)

@@ -36,6 +36,20 @@ def log_of(trainer: LMTrainer, kind: str) -> dict[int, dict[str, float]]:
     return {entry["step"]: entry for entry in entries if entry["kind"] == kind}
 
 
+def test_bits_in_the_log_are_of_tokens_alone_as_in_validation(settings: Make) -> None:
+    config = settings(training={"steps": 1, "log_every": 1, "accumulate": 2})
+    trainer = LMTrainer(config, Accelerator(cpu=True))
+    each = []
+    for first in (0, config.data.batch_size):
+        sequences = trainer.blocks.batch(first, config.data.batch_size)
+        with torch.no_grad():
+            nats = trainer.plain_lm(sequences)[(sequences.targets >= 0) & (sequences.targets < 16)]
+        assert nats.numel() < (sequences.targets >= 0).sum()  # there are end marks
+        each.append(float(nats.mean()) / math.log(2))
+    trainer.fit()
+    assert log_of(trainer, "train")[1]["bits_a_token"] == pytest.approx(sum(each) / 2, rel=1e-5)
+
+
 def test_learns_a_row_without_doubt(settings: Make) -> None:
     trainer = train(settings(training={"steps": 150, "log_every": 50, "validate_every": 50, "checkpoint_every": 150}))
     # Order 0 knows nothing of it: 16 codes, equally often.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,6 +85,18 @@ def test_a_folder_of_token_files_is_a_corpus_too(corpus: TokenCorpus, tmp_path: 
         header = Header(model.fingerprint, model.sample_rate, model.hop_length, model.codebook_size, 320 * length)
         write_tokens(tmp_path / "svq" / f"{number}.svq", header, corpus.recording(number).numpy())
     assert TokenCorpus([tmp_path / "svq"]).identity() == corpus.identity()
+
+
+def test_a_folder_within_another_that_is_given_too_is_warned_of(
+    corpus: TokenCorpus, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = corpus.model
+    for name in ("svq/a", "svq/more/b", "svq2/c"):
+        header = Header(model.fingerprint, model.sample_rate, model.hop_length, model.codebook_size, 320)
+        write_tokens(tmp_path / f"{name}.svq", header, np.zeros(1, np.int64))
+    assert len(TokenCorpus([tmp_path / "svq", tmp_path / "svq2"])) == 3 and not caplog.text
+    assert len(TokenCorpus([tmp_path / "svq" / "more", tmp_path / "svq"])) == 3
+    assert f"{tmp_path / 'svq'}: holds another of the folders given, whose recordings count double" in caplog.text
 
 
 def test_any_seed_of_a_generator_is_one(corpus: TokenCorpus) -> None:
