@@ -9,7 +9,7 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from numbers import Integral
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from codec.audio.chunk_headers import unclaimed_bytes
+from codec.audio.pipes import readable
 from codec.audio.resampling import Resampler, resampled_length
 from codec.audio.wholeness import check_whole
 from codec.errors import CodecError
@@ -168,7 +169,11 @@ def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | 
     except soundfile.LibsndfileError as error:
         raise CodecError(
             f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged"
-            + ("" if stop is not None else ", or of a kind that a pipe cannot carry: pipe wave, or name the file")
+            + (
+                ""
+                if stop is not None
+                else ", or of a kind that a pipe cannot carry: pipe flac or wave, or name the file"
+            )
         ) from None
 
 
@@ -197,23 +202,24 @@ def reading(path: str | Path, sample_rate: int, channel: int | None = None) -> I
 def reading_stdin(sample_rate: int, channel: int | None = None) -> Iterator[AudioReader]:
     """Open standard input, to be read as mono at ``sample_rate`` Hz.
 
-    From a file (``< in.wav``) any format is read. A pipe carries wave, AIFF or Ogg; nothing is read twice, and the
-    length is not known before the end.
+    Wave, AIFF, AU and Ogg in a pipe are read as they come, and the length is not known before the end. What else a pipe
+    brings is kept in a temporary file first; damage is looked for there, as in a file (``< in.flac``).
 
     Raises:
-        CodecError: a terminal, no audio, none that a pipe can carry, or damage, which is not looked for in a pipe.
+        CodecError: a terminal, no audio, no room to keep it, or damage.
     """
     name = "standard input"
     stream = standard_input()
     seekable = stream.seekable()
-    try:
-        file = soundfile.SoundFile(stream if seekable else stream.fileno(), closefd=False)
-    except soundfile.LibsndfileError as error:
-        expected = "wav, flac, ogg or mp3" if seekable else "wave, which a pipe can carry; or name the file"
-        raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
-    with file:
-        num_samples = check_whole(stream, name, file) if seekable else None
-        yield AudioReader(file, name, sample_rate, num_samples, channel)
+    with nullcontext(stream) if seekable else readable(stream.fileno(), name) as source:
+        try:
+            file = soundfile.SoundFile(source, closefd=False)
+        except soundfile.LibsndfileError as error:
+            reason = reason_of(error)
+            raise CodecError(f"{name}: not audio that can be read ({reason}); expected wav, flac, ogg or mp3") from None
+        with file:
+            num_samples = None if isinstance(source, int) else check_whole(source, name, file)
+            yield AudioReader(file, name, sample_rate, num_samples, channel)
 
 
 class AudioWriter:
