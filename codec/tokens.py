@@ -82,8 +82,8 @@ def tokens_of_file(file: TokenFile, codec: Maker, name: str = "the token file") 
     """
     if not codec.decodes(file.header.fingerprint):
         raise CodecError(
-            f"{name}: made by model {file.header.fingerprint}, but this is model {codec.token_fingerprint}; decode "
-            "with the model that encoded it"
+            f"{name}: made by encoder {file.header.fingerprint}, but this model has encoder {codec.token_fingerprint}; "
+            "decode with the model that encoded it"
         )
     if not file.is_whole:
         raise CodecError(f"{name}: {file.damage()}; get it again; codec decode --partial decodes what is whole")

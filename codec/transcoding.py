@@ -58,7 +58,7 @@ class Transcoder:
     ) -> None:
         """``name``: what errors call the model; ``channel``: of audio that is encoded, None for the mean of all."""
         self.codec, self.name, self.windows, self.channel = codec, name, windows, channel
-        self.fingerprint = codec.token_fingerprint
+        self.token_fingerprint = codec.token_fingerprint
         self._decodes = cache(codec.decodes)
         self._stopped = Event()
 
@@ -68,7 +68,7 @@ class Transcoder:
 
     def decodes(self, fingerprint: str) -> bool:
         """As :meth:`codec.Codec.decodes`, without a look at the weights for every file."""
-        return fingerprint == self.fingerprint or self._decodes(fingerprint)
+        return fingerprint == self.token_fingerprint or self._decodes(fingerprint)
 
     def check_stopped(self) -> None:
         """Raises :class:`Stopped` after :meth:`stop`."""
@@ -89,7 +89,9 @@ class Transcoder:
     def encode(self, reader: AudioReader, file: BinaryIO) -> Transcoded:
         """Encode open audio into an open file, from start to end."""
         codec = self.codec
-        header = Header(self.fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, reader.num_samples)
+        header = Header(
+            self.token_fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, reader.num_samples
+        )
         writer = TokenWriter(file, header)
         for tokens in encode_chunks(codec, reader.blocks()):
             self.check_stopped()
@@ -120,7 +122,7 @@ class Transcoder:
     def _write_tokens(self, tokens: Tensor, num_samples: int, output: Path) -> Transcoded:
         """Write the first of ``tokens`` (F,), those of ``num_samples``."""
         codec = self.codec
-        header = Header(self.fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, num_samples)
+        header = Header(self.token_fingerprint, codec.sample_rate, codec.hop_length, codec.codebook_size, num_samples)
         with writing_bytes(output) as file:
             writer = TokenWriter(file, header)
             writer.write(tokens[: -(-num_samples // codec.hop_length)].numpy())
@@ -158,8 +160,9 @@ class Transcoder:
             path, maker = of_others[0]
             more = f" (and {len(of_others) - 1} more)" if len(of_others) > 1 else ""
             raise CodecError(
-                f"{path}{more}: is there already, made by model {maker}, but {self.name} is model {self.fingerprint}; "
-                "give --force to make all files again, another folder with -o, or --model with the model that made it"
+                f"{path}{more}: is there already, made by encoder {maker}, but {self.name} has encoder "
+                f"{self.token_fingerprint}; give --force to make all files again, another folder with -o, or --model "
+                "with the model that made it"
             )
         for task, num_samples in kept:
             expected = _attempt(self._encoded_length, task.source, num_samples)
@@ -250,8 +253,8 @@ class Transcoder:
         """
         if not self.decodes(reader.header.fingerprint):
             raise CodecError(
-                f"{reader.name}: made by model {reader.header.fingerprint}, but {self.name} is model "
-                f"{self.fingerprint}; decode with the model that encoded it"
+                f"{reader.name}: made by encoder {reader.header.fingerprint}, but {self.name} has encoder "
+                f"{self.token_fingerprint}; decode with the model that encoded it"
             )
         num_samples = 0
         for audio in self._audio(reader, partial):

@@ -68,10 +68,11 @@ def test_tokens_of_another_model_and_damage_are_refused(tiny_codec: Codec, token
     with torch.no_grad():
         tiny_codec.encoder.stem.conv.bias.add_(1)
     with pytest.raises(
-        CodecError, match=rf"a\.svq: made by model {made_by}, but this is model {tiny_codec.token_fingerprint}"
+        CodecError,
+        match=rf"a\.svq: made by encoder {made_by}, but this model has encoder {tiny_codec.token_fingerprint}",
     ):
         tiny_codec.load_tokens(path)
-    with pytest.raises(CodecError, match=f"made by model {made_by}"):
+    with pytest.raises(CodecError, match=f"made by encoder {made_by}"):
         tiny_codec.decode(read_tokens(path))
     with pytest.raises(CodecError, match="No such file"):
         tiny_codec.load_tokens(tmp_path / "b.svq")

@@ -31,7 +31,7 @@ def transcoder(tiny_codec: Codec) -> Transcoder:
 def coded(transcoder: Transcoder, speech: Tensor) -> bytes:
     """Two seconds less 100 samples in blocks of 20 frames, with counts."""
     file = io.BytesIO()
-    writer = TokenWriter(file, Header(transcoder.fingerprint, 24_000, 320, 64, 47_900, BLOCK))
+    writer = TokenWriter(file, Header(transcoder.token_fingerprint, 24_000, 320, 64, 47_900, BLOCK))
     writer.write(transcoder.codec.encode(speech[:47_900]).tokens[0].numpy())
     writer.finish(47_900)
     return file.getvalue()
@@ -103,7 +103,7 @@ def test_tokens_of_another_model_are_refused_before_anything_is_written(
     (tmp_path / "a.svq").write_bytes(coded)
     tiny_codec.encoder.stem.conv.bias.data += 1
     other = Transcoder(tiny_codec, "exp/other")
-    with pytest.raises(CodecError, match=f"made by model {transcoder.fingerprint}, but exp/other is model"):
+    with pytest.raises(CodecError, match=f"made by encoder {transcoder.token_fingerprint}, but exp/other has encoder"):
         other.decode_file(tmp_path / "a.svq", tmp_path / "a.wav")
     assert [path.name for path in tmp_path.iterdir()] == ["a.svq"]
 

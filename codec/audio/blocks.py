@@ -215,8 +215,9 @@ def reading_stdin(sample_rate: int, channel: int | None = None) -> Iterator[Audi
         try:
             file = soundfile.SoundFile(source, closefd=False)
         except soundfile.LibsndfileError as error:
-            reason = reason_of(error)
-            raise CodecError(f"{name}: not audio that can be read ({reason}); expected wav, flac, ogg or mp3") from None
+            # Of the rare codings of wave and AIFF, some are read from files alone.
+            expected = "wav, flac, ogg or mp3" + ("; if it is, name the file" if isinstance(source, int) else "")
+            raise CodecError(f"{name}: not audio that can be read ({reason_of(error)}); expected {expected}") from None
         with file:
             num_samples = None if isinstance(source, int) else check_whole(source, name, file)
             yield AudioReader(file, name, sample_rate, num_samples, channel)

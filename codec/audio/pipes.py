@@ -29,49 +29,77 @@ def readable(descriptor: int, name: str) -> Iterator[int | BinaryIO]:
         all others a file with all of it, in the system's folder for temporary ones.
 
     Raises:
-        CodecError: the folder has no room for it.
+        CodecError: the pipe fails, which may be known at the end only, or there is no room to keep what it brings.
     """
-    head = os.read(descriptor, _BLOCK)
-    while 0 < len(head) < len(STREAMED[0]) and (more := os.read(descriptor, _BLOCK)):
+    blocks = _blocks(descriptor, name)
+    head = next(blocks, b"")
+    while 0 < len(head) < len(STREAMED[0]) and (more := next(blocks, b"")):
         head += more
-    if head.startswith(STREAMED):
-        out, into = os.pipe()
-        Thread(target=_pass_on, args=(head, descriptor, into), daemon=True).start()
-        try:
-            yield out
-        finally:
-            os.close(out)  # which ends the thread, at the latest when more comes
-        return
-    with _kept(head, descriptor, name) as file:
-        yield file
+    through = _passed_on if head.startswith(STREAMED) else _kept
+    with through(head, blocks, name) as source:
+        yield source
 
 
-def _blocks(head: bytes, descriptor: int) -> Iterator[bytes]:
-    while head:
-        yield head
-        # Without sys.stdin's buffer, whose lock a thread must not hold when the interpreter ends.
-        head = os.read(descriptor, _BLOCK)
-
-
-def _pass_on(head: bytes, descriptor: int, into: int) -> None:
-    # The reader has what it wanted where the pipe is broken.
-    with suppress(BrokenPipeError), open(into, "wb", buffering=0) as pipe:
-        for block in _blocks(head, descriptor):
-            while block:
-                block = block[pipe.write(block) :]
+def _blocks(descriptor: int, name: str) -> Iterator[bytes]:
+    """All there is, without sys.stdin's buffer, whose lock a thread must not hold when the interpreter ends."""
+    try:
+        while block := os.read(descriptor, _BLOCK):
+            yield block
+    except OSError as error:
+        raise CodecError(f"{name}: cannot be read any more ({error.strerror}); send it again") from None
 
 
 @contextmanager
-def _kept(head: bytes, descriptor: int, name: str) -> Iterator[BinaryIO]:
-    with tempfile.TemporaryFile() as file:
-        try:
-            for block in _blocks(head, descriptor):
-                file.write(block)
-            file.flush()
-        except OSError as error:
-            raise CodecError(
-                f"{name}: cannot be kept in {tempfile.gettempdir()} ({error.strerror}), as this format must be; make "
-                "room, set TMPDIR, or name the file"
-            ) from None
+def _passed_on(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[int]:
+    out, into = os.pipe()
+    failures: list[CodecError] = []
+
+    def work() -> None:
+        # The reader has what it wanted where the pipe is broken.
+        with suppress(BrokenPipeError), os.fdopen(into, "wb", buffering=0) as pipe:
+            try:
+                _write(pipe, head)
+                for block in blocks:
+                    _write(pipe, block)
+            except CodecError as error:
+                failures.append(error)  # before the pipe's end, which looks like that of the recording
+
+    Thread(target=work, name=f"passes on {name}", daemon=True).start()
+    try:
+        yield out
+    finally:
+        os.close(out)  # which ends the thread, at the latest when more comes
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _kept(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[BinaryIO]:
+    what = f"{name}: this format must be kept in a file to be read"
+    try:
+        # Without a buffer, as what it holds would be written, and fail, once more at the end.
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed below
+    except OSError as error:
+        raise CodecError(f"{what}, for which there is no folder ({error}); set TMPDIR, or name the file") from None
+    with file:
+        _keep(file, head, what)
+        for block in blocks:
+            _keep(file, block, what)
         file.seek(0)
         yield file
+
+
+def _keep(file: BinaryIO, block: bytes, what: str) -> None:
+    try:
+        _write(file, block)
+    except OSError as error:
+        place = tempfile.gettempdir()
+        raise CodecError(
+            f"{what}, for which {place} has no room ({error.strerror}); make room, set TMPDIR, or name the file"
+        ) from None
+
+
+def _write(file: BinaryIO, block: bytes) -> None:
+    """All of it into an unbuffered file."""
+    while block:
+        block = block[file.write(block) :]

@@ -2,7 +2,7 @@
 
 A header, blocks of tokens, an end record; little-endian throughout::
 
-    header   48 bytes                 magic, version, flags, model fingerprint, rates, sizes, counts, CRC32
+    header   48 bytes                 magic, version, flags, fingerprint of the tokens, rates, sizes, counts, CRC32
     block    6 bytes + packed tokens  number of frames, CRC32, tokens; every block but the last is full
     end      22 bytes                 a block of 0 frames that carries the counts
 

@@ -26,7 +26,7 @@ PREFIX_SIZE = 6  # of a block: frames, CRC32
 class Header:
     """What a reader must know before the first token. A value outside its range is a CodecError."""
 
-    fingerprint: str  # of the model: 16 hex digits
+    fingerprint: str  # of the model's tokens: 16 hex digits
     sample_rate: int  # Hz
     hop_length: int  # samples a frame
     codebook_size: int  # K

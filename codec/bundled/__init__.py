@@ -76,6 +76,12 @@ def find_fingerprint(fingerprint: str) -> BundledModel | None:
     return next((model for model in models if fingerprint in (model.token_fingerprint, model.fingerprint)), None)
 
 
+def token_fingerprint(fingerprint: str) -> str:
+    """What files of tokens carry today, of one that files of an earlier version may carry for a model that ships."""
+    model = find_fingerprint(fingerprint)
+    return model.token_fingerprint if model else fingerprint
+
+
 def model_of_fingerprint(made: str, fingerprint: str) -> BundledModel:
     """The model that made ``made``, by the fingerprint in it.
 
@@ -86,8 +92,8 @@ def model_of_fingerprint(made: str, fingerprint: str) -> BundledModel:
         return model
     known = ", ".join(bundled_models()) or "none does"
     raise CodecError(
-        f"{made}: made by model {fingerprint}, which does not ship with this version (what ships: {known}); give that "
-        "model with --model DIR"
+        f"{made}: made by encoder {fingerprint}, which does not ship with this version (what ships: {known}); give the "
+        "model that encoded it with --model DIR"
     )
 
 

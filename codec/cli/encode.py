@@ -98,8 +98,9 @@ def _encode_one(transcoder: Transcoder, source: Path, target: Path) -> None:
     started = time.perf_counter()
     with (
         working(f"encoding {source}"),
-        reading_stdin(rate, channel) if source == STREAM else reading(source, rate, channel) as reader,
         standard_output("redirect it, or give -o OUT.svq") if target == STREAM else writing_bytes(target) as file,
+        # Inside: that a pipe has failed may be known at its end only, and nothing is left of the output then.
+        reading_stdin(rate, channel) if source == STREAM else reading(source, rate, channel) as reader,
     ):
         facts = transcoder.encode(reader, file)
     console.report(target, console.summary(target, *facts, elapsed_s=time.perf_counter() - started))

@@ -84,7 +84,7 @@ def _token_file(path: Path) -> None:
     header = recording.header
     maker = bundled.find_fingerprint(header.fingerprint)
     facts = {
-        "model": header.fingerprint + (f" ({maker.name})" if maker else ""),
+        "encoder": header.fingerprint + (f" (of {maker.name})" if maker else ""),
         "sample rate": f"{header.sample_rate} Hz",
         "frame rate": f"{header.frame_rate:g} tokens/s (hop {header.hop_length})",
         "codebook": f"{header.codebook_size} codes, {header.bits_per_token} bits a token",
@@ -113,7 +113,7 @@ def _printed(path: Path) -> None:
     facts = {
         "recordings": str(len(tokens)),
         "tokens": f"{sum(map(len, tokens))}, from {least} to {largest}",
-        "model": printed.fingerprint or "not told; name it with --model to decode",
+        "encoder": printed.fingerprint or "not told; name it with --model to decode",
     }
     _print(f"{path}: list of tokens", facts)
 
@@ -133,8 +133,8 @@ def _folder(path: Path) -> None:
         files = token_files_below(path)
     except CodecError as error:
         raise CodecError(f"{path}: no model, as it has no {CONFIG_FILE}; {error}") from None
-    models: Counter[str] = Counter()
-    usage: CodeUsage | None = None  # of the first model's tokens
+    made_by: Counter[str] = Counter()
+    usage: CodeUsage | None = None  # of the first encoder's tokens
     tokens, num_bytes, seconds, failed = 0, 0, 0.0, 0
     for file in files:
         try:
@@ -147,8 +147,8 @@ def _folder(path: Path) -> None:
             continue
         header = recording.header
         samples = len(recording.tokens) * header.hop_length if recording.num_samples is None else recording.num_samples
-        models[header.fingerprint] += 1
-        if len(models) == 1:
+        made_by[bundled.token_fingerprint(header.fingerprint)] += 1
+        if len(made_by) == 1:
             usage = usage or CodeUsage(header.codebook_size)
             usage.update(torch.from_numpy(recording.tokens))
         tokens += len(recording.tokens)
@@ -156,20 +156,22 @@ def _folder(path: Path) -> None:
         seconds += samples / header.sample_rate
     facts = {
         "files": f"{len(files)}" + (f", of which {failed} cannot be read" if failed else ""),
-        "model": ", ".join(f"{model} ({count})" if len(models) > 1 else model for model, count in models.most_common()),
+        "encoder": ", ".join(
+            f"{name} ({count})" if len(made_by) > 1 else name for name, count in made_by.most_common()
+        ),
         "tokens": str(tokens),
         "bytes": str(num_bytes),
         "duration": f"{seconds / 3600:.2f} h" if seconds >= 3600 else f"{seconds:.2f} s",
     }
     if seconds:
         facts["rate"] = f"{8 * num_bytes / seconds:.0f} bit/s"
-    if usage and len(models) == 1:
+    if usage and len(made_by) == 1:
         used = usage.summary()
         facts["codebook"] = f"{usage.codebook_size} codes, {used['codes_used']} used"
         facts["entropy"] = f"{used['entropy_bits']:.2f} bits a token"
     _print(f"{path}: folder of token files", facts)
-    if len(models) > 1:
-        say("warning", f"{path}: of several models; no codec decode of the whole folder can work", "yellow")
+    if len(made_by) > 1:
+        say("warning", f"{path}: of several encoders; no codec decode of the whole folder can work", "yellow")
     if failed:
         raise typer.Exit(2)
 
@@ -179,8 +181,8 @@ def _model(path: Path) -> None:
 
     codec = Codec.from_pretrained(path, device="cpu")
     facts = {
-        "model": codec.token_fingerprint,  # as files of tokens carry it
-        "with its decoder": codec.fingerprint,
+        "model": codec.fingerprint,
+        "encoder": codec.token_fingerprint,  # with the bottleneck, as files of tokens carry it
         "sample rate": f"{codec.sample_rate} Hz",
         "frame rate": f"{codec.frame_rate:g} tokens/s (hop {codec.hop_length})",
         "codebook": f"{codec.codebook_size} codes",
@@ -199,7 +201,7 @@ def _dataset(path: Path) -> None:
     index = read_index(folder)
     failed = f"; {len(index.failed)} left out" if index.failed else ""
     facts = {
-        "model": f"{index.model.fingerprint} ({index.model.name})",
+        "encoder": f"{index.model.fingerprint} (of {index.model.name})",
         "sample rate": f"{index.model.sample_rate} Hz",
         "frame rate": f"{index.model.frame_rate:g} tokens/s (hop {index.model.hop_length})",
         "codebook": f"{index.model.codebook_size} codes, {index.codes_used} used",

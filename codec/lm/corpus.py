@@ -65,15 +65,16 @@ class TokenCorpus:
             twice = next(str(folder) for folder, place in zip(folders, places, strict=True) if places.count(place) > 1)
             logger.warning("%s: given twice, so that its recordings count double", twice)
         datasets = [TokenDataset(folder) for folder in folders]
-        for data, place in zip(datasets, places, strict=True):
-            # Folders of .svq files are read with what is below them.
-            if data.index is None and any(place in other.parents for other in places):
-                logger.warning("%s: holds another of the folders given, whose recordings count double", data.folder)
+        # Folders of .svq files are read with what is below them.
+        files = [place for data, place in zip(datasets, places, strict=True) if data.index is None]
+        for outer in files:
+            if any(outer in inner.parents for inner in files):
+                logger.warning("%s: holds another of the folders given, whose recordings count double", outer)
         self.model: Model = datasets[0].model
         for data in datasets[1:]:
             if data.model.fingerprint != self.model.fingerprint:
                 raise CodecError(
-                    f"{data.folder}: made by model {data.model.fingerprint}, but {datasets[0].folder} by "
+                    f"{data.folder}: made by encoder {data.model.fingerprint}, but {datasets[0].folder} by "
                     f"{self.model.fingerprint}; tokenise both with one model"
                 )
         self.vocabulary = Vocabulary(self.model.codebook_size)

@@ -39,13 +39,13 @@ _CARD = """# Speech as tokens
 | left out | {failed} |
 
 `num_samples` counts samples at the codec's rate: decoding restores exactly so many. The tokens mean nothing to a model
-of another fingerprint.
+whose tokens have another fingerprint.
 
 ```python
 from codec import Codec, TokenDataset, audio
 data = TokenDataset(".")                       # the folder of this file
 codec = Codec.from_pretrained("MODEL")
-data.check_model(codec)                        # refuses another model
+data.check_model(codec)                        # refuses a model of other tokens
 audio.write("back.wav", codec.decode(data[0].encoded())[0], codec.sample_rate)
 ```
 

@@ -124,7 +124,7 @@ class TokenDataset(Dataset[TokenEntry]):
         """
         if not codec.decodes(self.model.fingerprint):
             raise CodecError(
-                f"{self.folder}: made by model {self.model.fingerprint} ({self.model.name}), but {name} is model "
+                f"{self.folder}: made by encoder {self.model.fingerprint} ({self.model.name}), but {name} has encoder "
                 f"{codec.token_fingerprint}; decode with the model that encoded it"
             )
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from codec import bundled
 from codec.errors import CodecError
 from codec.files import read_json, write_text
 
@@ -19,10 +20,13 @@ class Model:
     """What is needed to read tokens, and to know whose they are."""
 
     name: str
-    fingerprint: str
+    fingerprint: str  # of its tokens
     codebook_size: int
     sample_rate: int  # Hz
     hop_length: int  # samples a token
+
+    def __post_init__(self) -> None:  # what an earlier version wrote is the same model
+        object.__setattr__(self, "fingerprint", bundled.token_fingerprint(self.fingerprint))
 
     @property
     def frame_rate(self) -> float:

@@ -19,6 +19,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import torch
 
+from codec import bundled
 from codec.config.quantizers import MAX_CODES
 from codec.errors import CodecError
 from codec.files import next_byte, refuse_pipe
@@ -38,7 +39,7 @@ class _Recording(NamedTuple):
     tokens: np.ndarray  # (F,) int32, F >= 1
     id: str | None = None
     num_samples: int | None = None  # None: whatever the tokens hold
-    model: str | None = None  # fingerprint
+    model: str | None = None  # fingerprint of its tokens
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class PrintedTokens:
     name: str  # of the file, in messages
     ids: tuple[str, ...]  # the numbers of the recordings, where the file names none
     recordings: tuple[_Recording, ...]
-    fingerprint: str | None  # of the model that made them; None: the file does not tell
+    fingerprint: str | None  # of the tokens of the model that made them; None: the file does not tell
 
     def chosen(self, id_: str) -> PrintedTokens:
         """The one recording of an id.
@@ -76,7 +77,7 @@ class PrintedTokens:
         """
         if self.fingerprint is not None and not codec.decodes(self.fingerprint):
             raise CodecError(
-                f"{self.name}: made by model {self.fingerprint}, but {model} is model {codec.token_fingerprint}; "
+                f"{self.name}: made by encoder {self.fingerprint}, but {model} has encoder {codec.token_fingerprint}; "
                 "decode with the model that encoded it"
             )
         return [self._entry(*pair, codec) for pair in zip(self.ids, self.recordings, strict=True)]
@@ -135,16 +136,18 @@ def read_printed(source: Path | BinaryIO, name: str) -> PrintedTokens:
             recordings = _read(source, name)
     except OSError as error:
         raise CodecError(f"{name}: cannot be read ({error.strerror}); try again, or copy the file") from None
-    named = [recording for recording in recordings if recording.model is not None]
-    for recording in named:
-        if recording.model != named[0].model:
+    told = [(recording.model, recording.where) for recording in recordings if recording.model is not None]
+    for model, where in told:
+        first, there = told[0]
+        if model != first and bundled.token_fingerprint(model) != bundled.token_fingerprint(first):
             raise CodecError(
-                f"{recording.where}: made by model {recording.model}, but {named[0].where} by {named[0].model}; give "
-                "each model's recordings in a file of their own"
+                f"{where}: made by encoder {model}, but {there} by {first}; give each model's recordings in a file of "
+                "their own"
             )
+    maker = bundled.token_fingerprint(told[0][0]) if told else None
     width = len(str(len(recordings)))
     ids = tuple(one.id or f"{number:0{width}}" for number, one in enumerate(recordings, 1))
-    return PrintedTokens(name, ids, tuple(recordings), named[0].model if named else None)
+    return PrintedTokens(name, ids, tuple(recordings), maker)
 
 
 def _read(file: BinaryIO, name: str) -> list[_Recording]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from codec import bundled
@@ -39,10 +40,11 @@ class TokenFiles(ShardReader):
             if num_samples is None:
                 raise CodecError(f"{path}: was cut short, as neither header nor end tells its length; {AGAIN}")
             first = first or header
-            if _maker(header) != _maker(first):
+            if _maker(header) != _maker(first) and _maker(_today(header)) != _maker(_today(first)):
                 raise CodecError(
-                    f"{path}: made by model {header.fingerprint}, but {folder / self._names[0]} by "
-                    f"{first.fingerprint}; give each model's files a folder of their own"
+                    f"{path}: made by encoder {header.fingerprint}, but {folder / self._names[0]} by "
+                    f"{first.fingerprint}; give each model's files a folder of their own (if it is one model, and some "
+                    "files are of an earlier version: codec encode --force makes all again)"
                 )
             self._names.append(path.relative_to(folder).as_posix())
             tokens += header.frames_of(num_samples)
@@ -53,7 +55,7 @@ class TokenFiles(ShardReader):
         if len(set(self._ids)) < len(self._ids):  # a.svq and a.SVQ
             twice = max(self._ids, key=self._ids.count)
             raise CodecError(f"{folder / twice}: two token files have this name up to {SUFFIX}; rename one of them")
-        self._maker = _maker(first)
+        self._maker = _maker(_today(first))
         shipped = bundled.find_fingerprint(first.fingerprint)
         self.model = Model(
             shipped.name if shipped else "unnamed",
@@ -84,9 +86,9 @@ class TokenFiles(ShardReader):
         """
         path = self._folder / self._names[row]
         recording = read_tokens(path)
-        if _maker(recording.header) != self._maker:
+        if _maker(_today(recording.header)) != self._maker:
             raise CodecError(
-                f"{path}: made by model {recording.header.fingerprint}, and it was {self.model.fingerprint} when the "
+                f"{path}: made by encoder {recording.header.fingerprint}, and it was {self.model.fingerprint} when the "
                 "folder was opened; open it again"
             )
         if not recording.is_whole or recording.num_samples is None:
@@ -95,6 +97,10 @@ class TokenFiles(ShardReader):
             {"id": self._ids[row], "num_samples": recording.num_samples, "text": None, "speaker": "", "split": ""},
             recording.tokens,
         )
+
+
+def _today(header: Header) -> Header:
+    return replace(header, fingerprint=bundled.token_fingerprint(header.fingerprint))
 
 
 def _maker(header: Header) -> tuple[str, int, int, int]:

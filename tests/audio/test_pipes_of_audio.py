@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import socket
+import struct
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,10 +100,37 @@ def test_nobody_waits_for_what_stands_behind_the_audio(
         assert len(heard(pipe, monkeypatch)[0]) == len(speech)
 
 
-def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    full = Path("/dev/full").open("wb+", buffering=0)  # noqa: SIM115 - closed by the code under test
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: full)
-    expected = r"cannot be kept in .* \(No space left on device\).*set TMPDIR"
-    with piped(b"fLaC" + bytes(1000)) as pipe, pytest.raises(CodecError, match=expected), readable(pipe, "x"):
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("size", [1000, 1 << 20])
+def test_a_full_disk_is_said(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Path("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: full.open("wb+", buffering))
+    expected = r"x: this format must be kept in a file .* has no room \(No space left on device\).*set TMPDIR"
+    with piped(b"fLaC" + bytes(size)) as pipe, pytest.raises(CodecError, match=expected), readable(pipe, "x"):
         raise AssertionError("nothing to read")
-    assert full.closed
+
+
+def test_no_folder_for_temporary_files_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    with (
+        piped(b"fLaC") as pipe,
+        pytest.raises(CodecError, match=r"there is no folder.*set TMPDIR"),
+        readable(pipe, "x"),
+    ):
+        raise AssertionError("nothing to read")
+
+
+def test_a_pipe_that_fails_is_no_end_of_the_recording(speech: Tensor, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.au", speech.numpy(), 24_000, format="AU")
+    data = bytearray((tmp_path / "a.au").read_bytes())
+    data[8:12] = b"\xff" * 4  # of unknown length
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        other = socket.create_connection(server.getsockname())
+        one, _ = server.accept()
+    other.sendall(data[:4000])
+    with one, pytest.raises(CodecError, match="x: cannot be read any more"), readable(one.fileno(), "x") as source:
+        assert isinstance(source, int)
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # closing resets then
+        other.close()
+        while os.read(source, 1 << 16):
+            pass

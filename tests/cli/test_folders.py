@@ -122,8 +122,8 @@ def test_a_folder_never_mixes_models(
     before = {name: (tokens / name).read_bytes() for name in files(tokens)}
     for options in ((), ("--jobs", 2), ("--batch", 60)):
         cli(*command, *options).must_be_mistake(
-            f"{tokens / 'a.wav.svq'} (and 3 more): is there already, made by model {maker}",
-            f"is model {tiny_codec.token_fingerprint}",
+            f"{tokens / 'a.wav.svq'} (and 3 more): is there already, made by encoder {maker}",
+            f"has encoder {tiny_codec.token_fingerprint}",
             "give --force to make all files again, another folder with -o",
         )
     assert {name: (tokens / name).read_bytes() for name in files(tokens)} == before

@@ -28,7 +28,7 @@ def test_a_token_file(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Codec,
     assert outcome.out.splitlines()[0] == f"{path}: token file"
     size = 48 + 6 + 150 * 6 // 8 + 1 + 22
     assert facts(outcome.out) == {
-        "model": tiny_codec.token_fingerprint,
+        "encoder": tiny_codec.token_fingerprint,
         "sample rate": "24000 Hz",
         "frame rate": "75 tokens/s (hop 320)",
         "codebook": "64 codes, 6 bits a token",
@@ -95,7 +95,7 @@ def test_a_folder_of_token_files(
     outcome = cli("info", tmp_path)
     assert outcome.code == 0 and outcome.out.splitlines()[0] == f"{tmp_path}: folder of token files"
     shares = np.unique(read_tokens(tmp_path / f"a{SUFFIX}").tokens, return_counts=True)[1] / 150
-    both = {"model": tiny_codec.token_fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
+    both = {"encoder": tiny_codec.token_fingerprint, "tokens": "300", "bytes": str(2 * size), "duration": "4.00 s"}
     both["codebook"] = f"64 codes, {len(shares)} used"
     both["entropy"] = f"{-(shares * np.log2(shares)).sum():.2f} bits a token"
     assert facts(outcome.out) == {"files": "2", **both, "rate": f"{4 * size} bit/s"}
@@ -105,7 +105,7 @@ def test_a_folder_of_token_files(
     assert facts(outcome.out) == {"files": "3, of which 1 cannot be read", **both, "rate": f"{4 * size} bit/s"}
     write_tokens(tmp_path / f"torn{SUFFIX}", Header("f" * 16, 24_000, 320, 64, 5), np.zeros(1, np.int64))
     outcome = cli("info", tmp_path)
-    assert "of several models" in outcome.err and "entropy" not in facts(outcome.out)
+    assert "of several encoders" in outcome.err and "entropy" not in facts(outcome.out)
     shutil.copytree(tiny_model_dir, tmp_path / "run" / "best")
     shutil.copy(tmp_path / f"a{SUFFIX}", tmp_path / "run" / f"sample{SUFFIX}")
     cli("info", tmp_path / "run").must_be_mistake("is the folder of a run; its model is", "run/best")
@@ -118,8 +118,8 @@ def test_a_model(cli, tiny_codec: Codec, tiny_model_dir: Path) -> None:
     outcome = cli("info", tiny_model_dir)
     assert outcome.code == 0
     assert facts(outcome.out) == {
-        "model": tiny_codec.token_fingerprint,
-        "with its decoder": tiny_codec.fingerprint,
+        "model": tiny_codec.fingerprint,
+        "encoder": tiny_codec.token_fingerprint,
         "sample rate": "24000 Hz",
         "frame rate": "75 tokens/s (hop 320)",
         "codebook": "64 codes",
@@ -165,7 +165,7 @@ def test_a_list_of_tokens(cli, tmp_path: Path, stereo_path: Path, tiny_codec: Co
     assert facts(outcome.out) == {
         "recordings": "2",
         "tokens": f"300, from {tokens.min()} to {tokens.max()}",
-        "model": tiny_codec.token_fingerprint,
+        "encoder": tiny_codec.token_fingerprint,
     }
     np.save(tmp_path / "a.npy", tokens.numpy())
-    assert "not told" in facts(cli("info", tmp_path / "a.npy").out)["model"]
+    assert "not told" in facts(cli("info", tmp_path / "a.npy").out)["encoder"]

@@ -124,7 +124,7 @@ def test_a_mistake_sends_nothing(cli, feed, files: Path, tiny_codec: Codec, tiny
     tiny_codec.encoder.stem.conv.bias.data += 1
     tiny_codec.save_pretrained(files / "other")
     feed(Pipe((files / "a.svq").read_bytes()))
-    cli("decode", "-", "--model", files / "other").must_be_mistake("standard input: made by model ")
+    cli("decode", "-", "--model", files / "other").must_be_mistake("standard input: made by encoder ")
     for data in (b"", b"No audio.", np.zeros(5000).tobytes()):
         for command in ("encode", "decode"):
             feed(io.BytesIO(data))

@@ -110,9 +110,9 @@ def test_the_fingerprint_is_compared_and_finds_the_model_that_ships(
         next(tiny_codec.parameters()).add_(1e-3)
     tiny_codec.save_pretrained(tmp_path / "other")
     done = cli("decode", tmp_path / "t.jsonl", "--model", tmp_path / "other")
-    done.must_be_mistake("t.jsonl: made by model", made_by, "decode with the model that encoded it")
+    done.must_be_mistake("t.jsonl: made by encoder", made_by, "decode with the model that encoded it")
     done = cli("decode", tmp_path / "t.jsonl")
-    done.must_be_mistake(f"made by model {made_by}, which does not ship", "--model")
+    done.must_be_mistake(f"made by encoder {made_by}, which does not ship", "--model")
     assert not (tmp_path / "t.decoded.wav").exists()
 
 
@@ -151,8 +151,8 @@ def line(**facts: object) -> str:
         (line(id=3), ("id=3: expected a name",)),
         (line(id="a\0"), ("expected a name",)),
         (line(model="tiny"), ("model='tiny': expected a fingerprint",)),
-        (line(model="0" * 16) + "\n" + line(model="1" * 16), ("t: line 2: made by model 1111", "t: line 1 by 0000")),
-        (line(model="0" * 16), ("made by model 0000000000000000, but",)),
+        (line(model="0" * 16) + "\n" + line(model="1" * 16), ("t: line 2: made by encoder 1111", "t: line 1 by 0000")),
+        (line(model="0" * 16), ("made by encoder 0000000000000000, but",)),
     ],
 )
 def test_mistakes_are_named_by_line_and_nothing_is_written(

@@ -90,7 +90,7 @@ def test_tokens_of_another_model_are_not_kept_among_them(
 ) -> None:
     assert cli("encode", *recordings, "-o", tmp_path / "tokens").code == 0  # by the model that ships
     outcome = cli("encode", *recordings, "-o", tmp_path / "tokens", *model)
-    outcome.must_be_mistake("a.wav.svq (and 2 more): is there already, made by model")
+    outcome.must_be_mistake("a.wav.svq (and 2 more): is there already, made by encoder")
 
 
 def test_mistakes(cli, tmp_path: Path, recordings: list[Path], model: tuple[object, ...]) -> None:

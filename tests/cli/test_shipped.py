@@ -24,7 +24,7 @@ def test_there_and_back_without_a_word(cli, shipped: Released, stereo_path: Path
     tokens = stereo_path.with_suffix(".svq")
     fingerprint = bundled.default_model().token_fingerprint
     assert read_tokens(tokens).header.fingerprint == fingerprint
-    assert f"{fingerprint} ({bundled.DEFAULT_MODEL})" in cli("info", tokens).out
+    assert f"{fingerprint} (of {bundled.DEFAULT_MODEL})" in cli("info", tokens).out
     assert cli("decode", tokens, "--device", "cpu").code == 0
     assert soundfile.info(stereo_path.with_suffix(".decoded.wav")).frames == 48_000
     printed = json.loads(cli("tokens", stereo_path, "--format", "json").out)
@@ -79,18 +79,27 @@ def test_of_models_with_the_same_tokens_the_default_decodes(
 def test_files_of_earlier_versions_carry_the_fingerprint_of_the_whole_model(
     cli, shipped: Released, stereo_path: Path, tmp_path: Path
 ) -> None:
-    folder, tokens = stereo_path.parent, tmp_path / "tokens"
-    assert cli("encode", folder, "-o", tokens).code == 0
-    for path in tokens.iterdir():
-        recording = read_tokens(path)
-        write_tokens(path, replace(recording.header, fingerprint=shipped.codec.fingerprint), recording.tokens)
-        assert shipped.codec.load_tokens(path).tokens.flatten().tolist() == recording.tokens.tolist()
-        assert f"({bundled.DEFAULT_MODEL})" in cli("info", path).out
-    assert "0 files; 1 were there already" in cli("encode", folder, "-o", tokens).out
+    """Of a model that ships they and new ones are the same, in one folder, one file and one dataset."""
+    tokens = tmp_path / "tokens"
+    (tmp_path / "two").mkdir()
+    for name in ("a.wav", "b.wav"):
+        (tmp_path / "two" / name).write_bytes(stereo_path.read_bytes())
+    assert cli("encode", tmp_path / "two", "-o", tokens).code == 0
+    old, new = tokens / "a.wav.svq", tokens / "b.wav.svq"
+    recording = read_tokens(old)
+    write_tokens(old, replace(recording.header, fingerprint=shipped.codec.fingerprint), recording.tokens)
+    assert shipped.codec.load_tokens(old).tokens.flatten().tolist() == recording.tokens.tolist()
+    assert f"(of {bundled.DEFAULT_MODEL})" in cli("info", old).out
+    assert "0 files; 2 were there already" in cli("encode", tmp_path / "two", "-o", tokens).out
     assert cli("decode", tokens, "-o", tmp_path / "back").code == 0
+    listed = cli("info", tokens)
+    assert shipped.codec.token_fingerprint in listed.out and not listed.err
     data = TokenDataset(tokens)
-    assert data.model.name == bundled.DEFAULT_MODEL
+    assert data[0].tokens.tolist() == data[1].tokens.tolist()
+    assert (data.model.name, data.model.fingerprint) == (bundled.DEFAULT_MODEL, shipped.codec.token_fingerprint)
     data.check_model(shipped.codec)
+    (tmp_path / "both.jsonl").write_text(cli("tokens", old, new, "--format", "json").out)
+    assert cli("decode", tmp_path / "both.jsonl", "-o", tmp_path / "printed").code == 0
 
 
 def test_tokens_of_a_model_that_does_not_ship(cli, tiny_model_dir: Path, stereo_path: Path, shipped: Released) -> None:

@@ -181,7 +181,7 @@ def test_mistakes_of_decoding_datasets(
     tiny_codec.encoder.stem.conv.bias.data.add_(1)
     tiny_codec.save_pretrained(tmp_path / "other")
     done = cli("decode", dataset, "--model", tmp_path / "other", *output, "--id", "x")
-    done.must_be_mistake(str(dataset), "made by model", "decode with the model that encoded it")
+    done.must_be_mistake(str(dataset), "made by encoder", "decode with the model that encoded it")
     assert not (tmp_path / "x.wav").exists()
 
 
@@ -191,7 +191,7 @@ def test_info_of_a_dataset(cli, dataset: Path, tiny_codec: Codec, expected: list
     title, *lines = outcome.out.splitlines()
     assert title == f"{dataset}: token dataset"
     facts = {name: value.strip() for name, value in (line.strip().split("  ", 1) for line in lines)}
-    assert facts["model"] == f"{tiny_codec.token_fingerprint} (tiny)"
+    assert facts["encoder"] == f"{tiny_codec.token_fingerprint} (of tiny)"
     assert facts["codebook"] == f"64 codes, {len(set(expected))} used"
     assert (facts["recordings"], facts["tokens"], facts["shards"]) == ("2, 0.00 h", str(2 * len(expected)), "2, npy")
 

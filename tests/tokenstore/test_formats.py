@@ -85,7 +85,7 @@ def test_another_model_is_refused(make_dataset: Make, tiny_codec: Codec) -> None
     data = TokenDataset(make_dataset("jsonl")[0])
     with torch.no_grad():
         next(tiny_codec.parameters()).add_(1)
-    with pytest.raises(CodecError, match=r"made by model .* \(tiny\), but mine is model .* that encoded it"):
+    with pytest.raises(CodecError, match=r"made by encoder .* \(tiny\), but mine has encoder .* that encoded it"):
         data.check_model(tiny_codec, "mine")
 
 

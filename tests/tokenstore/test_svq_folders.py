@@ -59,7 +59,7 @@ def test_what_a_codec_saves_comes_back(tmp_path: Path, tiny_codec: Codec, speech
     data.check_model(tiny_codec)
     assert tiny_codec.decode(data[0].encoded()).equal(tiny_codec.decode(tokens))
     write(tmp_path / "other" / "two.svq", 5)
-    with pytest.raises(CodecError, match=f"made by model {MAKER} .* with the model that encoded it"):
+    with pytest.raises(CodecError, match=f"made by encoder {MAKER} .* with the model that encoded it"):
         TokenDataset(tmp_path / "other").check_model(tiny_codec)
 
 
@@ -91,14 +91,14 @@ def test_shared_over_ranks_and_workers(folder: Path, workers: int) -> None:
 
 def test_several_models_are_refused(folder: Path) -> None:
     write(folder / "x" / "b.svq", 5, maker="f" * 16)
-    with pytest.raises(CodecError, match=r"b\.svq: made by model f{16}, but .*a\.svq by 0123.*a folder of their own"):
+    with pytest.raises(CodecError, match=r"b\.svq: made by encoder f{16}, but .*a\.svq by 0123.*a folder of their own"):
         TokenDataset(folder)
 
 
 def test_a_file_that_is_replaced_later_is_refused(folder: Path) -> None:
     data = TokenDataset(folder)
     write(folder / "b.wav.svq", 5, maker="f" * 16)
-    with pytest.raises(CodecError, match=r"b\.wav\.svq: made by model f{16}, and it was 0123.*; open it again"):
+    with pytest.raises(CodecError, match=r"b\.wav\.svq: made by encoder f{16}, and it was 0123.*; open it again"):
         data.find("b.wav")
 
 
