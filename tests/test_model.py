@@ -233,6 +233,11 @@ def test_tokens_are_named_by_what_they_follow_from(tiny_codec: Codec) -> None:
     other.encoder, other.quantizer = tiny_codec.encoder, tiny_codec.quantizer
     assert other.token_fingerprint == before and other.decodes(before) and tiny_codec.decodes(other.token_fingerprint)
     assert tiny_codec.decodes(tiny_codec.fingerprint) and not other.decodes(tiny_codec.fingerprint)
+    with torch.no_grad():
+        tiny_codec.encoder.stem.conv.bias[:2] = torch.tensor([0.0, -0.0])
+        before = tiny_codec.token_fingerprint
+        tiny_codec.encoder.stem.conv.bias[:2] = torch.tensor([-0.0, 0.0])  # as the average of weights may have it
+    assert tiny_codec.decodes(before)
     for weight in (tiny_codec.encoder.stem.conv.bias, tiny_codec.quantizer.state_dict()["projection.weight"]):
         with torch.no_grad():
             weight.view(-1)[0] += 1e-3
