@@ -32,4 +32,5 @@ rows 6_long --stage encode --stage round_trip --size reference --seconds 30 --ba
 rows 7_tiny --stage encode --stage decode --size tiny --seconds 10 --batch 1 --codebook 4096 "${all[@]}" --runs 15
 rows 8_train --stage train_step --size tiny --size reference --seconds 1 --batch 2 --codebook 4096 "${all[@]}"
 rows 9_train_large --stage train_step --size tiny --seconds 1 --batch 2 --codebook 262144 "${all[@]}"
-"$PYTHON" benchmarks/speed.py --write docs/speed.md "$OUT"/[1-9]_*.json
+shopt -s nullglob
+"$PYTHON" benchmarks/speed.py --write docs/speed.md "$OUT"/[1-9]_*.json exp/bench/gpu/speed_*.json

@@ -23,7 +23,7 @@
 # to come first: it copies them to exp/pretrained/start. exp/pretrained/portions.sha256 travels with the pieces.
 #
 # Results: exp/pretrained (checkpoints, metrics), exp/bench/gpu (JSON, logs, profiles); then
-#   python benchmarks/speed.py --write docs/speed.md exp/bench/cpu/*.json exp/bench/gpu/speed_*.json
+#   benchmarks/cpu.sh    # measures what exp/bench/cpu lacks, and writes the tables of docs/speed.md from both
 # Where OUT names a folder, results and the newest model (half precision) also go there, as pieces of 15 MiB:
 #   cat results.tar.* | tar x
 set -uo pipefail
