@@ -1,7 +1,7 @@
 """Ours beside the naive twins, in one process and in turn: the table of docs/speed.md.
 
     python benchmarks/speed.py --quick --speech egs/mini/corpus
-    python benchmarks/speed.py --stage encode --size reference --codebook 262144 -o exp/bench/cpu/encode_262k.json
+    python benchmarks/speed.py --stage encode --size reference --codebook 262144 -o exp/bench/encode_262k.json
     python benchmarks/speed.py --write docs/speed.md exp/bench/*.json    # or benchmarks/cpu.sh: all rows, then this
 
 The twins (benchmarks/naive) do what the published code does, with our weights. The same options as ``codec bench``, and

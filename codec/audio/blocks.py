@@ -167,14 +167,8 @@ def sample_blocks(file: soundfile.SoundFile, name: str, start: int, stop: int | 
                 yield block[max(0, start - place) :]
             place += len(block)
     except soundfile.LibsndfileError as error:
-        raise CodecError(
-            f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged"
-            + (
-                ""
-                if stop is not None
-                else ", or of a kind that a pipe cannot carry: pipe flac or wave, or name the file"
-            )
-        ) from None
+        piped = ", or of a kind that a pipe cannot carry: pipe flac or wave, or name the file" if stop is None else ""
+        raise CodecError(f"{name}: cannot be decoded ({reason_of(error)}); the file is damaged{piped}") from None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from threading import Thread
 from typing import BinaryIO
 
@@ -36,7 +37,7 @@ def readable(descriptor: int, name: str) -> Iterator[int | BinaryIO]:
     while 0 < len(head) < len(STREAMED[0]) and (more := next(blocks, b"")):
         head += more
     through = _passed_on if head.startswith(STREAMED) else _kept
-    with through(head, blocks, name) as source:
+    with through(chain([head], blocks), name) as source:
         yield source
 
 
@@ -50,7 +51,7 @@ def _blocks(descriptor: int, name: str) -> Iterator[bytes]:
 
 
 @contextmanager
-def _passed_on(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[int]:
+def _passed_on(blocks: Iterator[bytes], name: str) -> Iterator[int]:
     out, into = os.pipe()
     failures: list[CodecError] = []
 
@@ -58,7 +59,6 @@ def _passed_on(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[int]
         # The reader has what it wanted where the pipe is broken.
         with suppress(BrokenPipeError), os.fdopen(into, "wb", buffering=0) as pipe:
             try:
-                _write(pipe, head)
                 for block in blocks:
                     _write(pipe, block)
             except CodecError as error:
@@ -74,7 +74,7 @@ def _passed_on(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[int]
 
 
 @contextmanager
-def _kept(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[BinaryIO]:
+def _kept(blocks: Iterator[bytes], name: str) -> Iterator[BinaryIO]:
     what = f"{name}: this format must be kept in a file to be read"
     try:
         # Without a buffer, as what it holds would be written, and fail, once more at the end.
@@ -82,21 +82,16 @@ def _kept(head: bytes, blocks: Iterator[bytes], name: str) -> Iterator[BinaryIO]
     except OSError as error:
         raise CodecError(f"{what}, for which there is no folder ({error}); set TMPDIR, or name the file") from None
     with file:
-        _keep(file, head, what)
         for block in blocks:
-            _keep(file, block, what)
+            try:
+                _write(file, block)
+            except OSError as error:
+                place = tempfile.gettempdir()
+                raise CodecError(
+                    f"{what}, for which {place} has no room ({error.strerror}); make room, set TMPDIR, or name the file"
+                ) from None
         file.seek(0)
         yield file
-
-
-def _keep(file: BinaryIO, block: bytes, what: str) -> None:
-    try:
-        _write(file, block)
-    except OSError as error:
-        place = tempfile.gettempdir()
-        raise CodecError(
-            f"{what}, for which {place} has no room ({error.strerror}); make room, set TMPDIR, or name the file"
-        ) from None
 
 
 def _write(file: BinaryIO, block: bytes) -> None:

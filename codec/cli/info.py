@@ -121,6 +121,7 @@ def _printed(path: Path) -> None:
 def _folder(path: Path) -> None:
     """Sums over the token files that ``codec encode`` of a folder makes."""
     from collections import Counter
+    from functools import cache
 
     import torch
 
@@ -134,6 +135,7 @@ def _folder(path: Path) -> None:
     except CodecError as error:
         raise CodecError(f"{path}: no model, as it has no {CONFIG_FILE}; {error}") from None
     made_by: Counter[str] = Counter()
+    today = cache(bundled.token_fingerprint)  # which reads the index of the models that ship
     usage: CodeUsage | None = None  # of the first encoder's tokens
     tokens, num_bytes, seconds, failed = 0, 0, 0.0, 0
     for file in files:
@@ -147,7 +149,7 @@ def _folder(path: Path) -> None:
             continue
         header = recording.header
         samples = len(recording.tokens) * header.hop_length if recording.num_samples is None else recording.num_samples
-        made_by[bundled.token_fingerprint(header.fingerprint)] += 1
+        made_by[today(header.fingerprint)] += 1
         if len(made_by) == 1:
             usage = usage or CodeUsage(header.codebook_size)
             usage.update(torch.from_numpy(recording.tokens))

@@ -59,7 +59,6 @@ class LMTrainer:
         if data.batch_size % world:
             raise CodecError(f"data.batch_size={data.batch_size}: must be a multiple of the {world} processes")
         corpus = TokenCorpus(data.train)
-        self.codebook_size = corpus.model.codebook_size
         self.blocks = PackedBlocks(corpus, config.model.context, settings.seed)
         self.validation = TokenCorpus(data.validation) if data.validation else None
         if self.validation is not None:
@@ -113,6 +112,7 @@ class LMTrainer:
         differs between processes and micro-batches, which must not give their tokens another weight.
         """
         settings, batch = self.config.training, self.config.data.batch_size
+        codebook_size = self.plain_lm.vocabulary.codebook_size
         share = batch // self.accelerator.num_processes
         for micro in range(settings.accumulate):
             first = (self.next_step * settings.accumulate + micro) * batch + self.accelerator.process_index * share
@@ -123,7 +123,7 @@ class LMTrainer:
             with self.accelerator.no_sync(self.lm) if waits else nullcontext():
                 losses: Tensor = self.lm(sequences)
                 self.accelerator.backward(losses.sum() / (losses.numel() * settings.accumulate))
-            codes = (sequences.targets >= 0) & (sequences.targets < self.codebook_size)  # marks are no tokens
+            codes = (sequences.targets >= 0) & (sequences.targets < codebook_size)  # marks are no tokens
             self.means.add({"bits_a_token": (losses.detach() * codes).sum() / codes.sum().clamp(min=1) / math.log(2)})
         norm = self.accelerator.clip_grad_norm_(self.lm.parameters(), self.config.optimizer.clip_norm or float("inf"))
         bad = ~norm.detach().isfinite()

@@ -32,6 +32,7 @@ class TokenFiles(ShardReader):
     def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
         self._folder = folder
         self._names: list[str] = []  # paths below the folder, with slashes
+        self._makers: set[tuple[str, int, int, int]] = set()  # several where some files are of an earlier version
         first: Header | None = None
         tokens = samples = num_bytes = 0
         for path in paths:
@@ -40,12 +41,13 @@ class TokenFiles(ShardReader):
             if num_samples is None:
                 raise CodecError(f"{path}: was cut short, as neither header nor end tells its length; {AGAIN}")
             first = first or header
-            if _maker(header) != _maker(first) and _maker(_today(header)) != _maker(_today(first)):
+            if _maker(header) not in self._makers and _maker(_today(header)) != _maker(_today(first)):
                 raise CodecError(
                     f"{path}: made by encoder {header.fingerprint}, but {folder / self._names[0]} by "
                     f"{first.fingerprint}; give each model's files a folder of their own (if it is one model, and some "
                     "files are of an earlier version: codec encode --force makes all again)"
                 )
+            self._makers.add(_maker(header))
             self._names.append(path.relative_to(folder).as_posix())
             tokens += header.frames_of(num_samples)
             samples += num_samples
@@ -55,7 +57,6 @@ class TokenFiles(ShardReader):
         if len(set(self._ids)) < len(self._ids):  # a.svq and a.SVQ
             twice = max(self._ids, key=self._ids.count)
             raise CodecError(f"{folder / twice}: two token files have this name up to {SUFFIX}; rename one of them")
-        self._maker = _maker(_today(first))
         shipped = bundled.find_fingerprint(first.fingerprint)
         self.model = Model(
             shipped.name if shipped else "unnamed",
@@ -86,7 +87,7 @@ class TokenFiles(ShardReader):
         """
         path = self._folder / self._names[row]
         recording = read_tokens(path)
-        if _maker(_today(recording.header)) != self._maker:
+        if _maker(recording.header) not in self._makers:
             raise CodecError(
                 f"{path}: made by encoder {recording.header.fingerprint}, and it was {self.model.fingerprint} when the "
                 "folder was opened; open it again"
@@ -100,6 +101,7 @@ class TokenFiles(ShardReader):
 
 
 def _today(header: Header) -> Header:
+    """With the fingerprint that this version writes."""
     return replace(header, fingerprint=bundled.token_fingerprint(header.fingerprint))
 
 
