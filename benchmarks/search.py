@@ -7,6 +7,7 @@
     python benchmarks/search.py --equality 1000000 --device cuda  # tokens against plain float32, on so many latents
     python benchmarks/search.py --latents 4500 --device cuda --tune   # other tiles of the fused search beside ours
     python benchmarks/search.py --latents 4500 --device cuda --profile ours.txt   # and where our time goes
+    python benchmarks/search.py --screens                         # every kind of screen that processors have
 
 On a GPU ``ours`` is the fused search, if Triton is there, and the screened one stands beside it as ``screened``.
 
@@ -19,8 +20,10 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from enum import StrEnum
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -38,7 +41,16 @@ from codec.config import SimVQConfig
 from codec.devices import pick_device
 from codec.files import write_text
 from codec.precision import full_float32
-from codec.quantizers.search import CodeSearch, LinearCodes, fused, half_squared_norms, nearest_codes
+from codec.quantizers.search import (
+    CodeSearch,
+    IntegerScreen,
+    LinearCodes,
+    Screen,
+    fused,
+    half_squared_norms,
+    nearest_codes,
+    nearest_linear_codes,
+)
 from codec.quantizers.search.fused import Tiles
 from codec.quantizers.simvq import SimVQ
 
@@ -72,6 +84,7 @@ def main(
     threads: Annotated[int, typer.Option(min=0, help="0: as torch chooses.")] = 0,
     tune: Annotated[bool, typer.Option(help="Also with other tiles of the fused search (GPU).")] = False,
     profile: Annotated[Path | None, typer.Option(help="Text file: where one of our searches spends its time.")] = None,
+    screens: Annotated[bool, typer.Option(help="Also with every kind of screen (processors), ours or not.")] = False,
     runs: Annotated[int, typer.Option(min=1)] = 7,
     device: Annotated[str, typer.Option()] = "auto",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="JSON file.")] = None,
@@ -85,7 +98,7 @@ def main(
         quantizer = make_quantizer(codebook, width, directions).to(target).train(training)
         if equality:
             return compare(quantizer, equality, kind, target)
-        return time_them(quantizer, latents, kind, target, runs, tune, profile)
+        return time_them(quantizer, latents, kind, target, runs, tune, profile, screens)
 
     result = with_threads(count, work)
     facts = {"device": str(target), "threads": count, "K": codebook, "D": width, "training": training}
@@ -120,13 +133,22 @@ def draw_latents(quantizer: SimVQ, count: int, kind: Kind, device: torch.device)
 
 
 def time_them(
-    quantizer: SimVQ, count: int, kind: Kind, device: torch.device, runs: int, tune: bool, profile: Path | None
+    quantizer: SimVQ,
+    count: int,
+    kind: Kind,
+    device: torch.device,
+    runs: int,
+    tune: bool,
+    profile: Path | None,
+    screens: bool,
 ) -> dict[str, object]:
     """Medians, ratios, memory and floors."""
     latent = draw_latents(quantizer, count, kind, device)
     contestants = training_passes(quantizer, latent) if quantizer.training else searches(quantizer, latent)
     if tune and device.type == "cuda" and not quantizer.training:
         contestants |= {" ".join(map(str, tiles)): _with_tiles(tiles, contestants["ours"]) for tiles in TUNED}
+    if screens and device.type == "cpu" and not quantizer.training:
+        contestants |= every_screen(quantizer, latent)
     contestants["ours"]()  # what is kept from call to call is there before
     for name in [name for name in contestants if name != "ours"]:
         if reason := _fails(contestants[name]):
@@ -215,6 +237,23 @@ def screened(quantizer: SimVQ) -> Callable[[Tensor], Tensor]:
         return search.nearest(latent[0].T.contiguous(), codes, keep=not quantizer.training, frozen=True)
 
     return tokens
+
+
+def every_screen(quantizer: SimVQ, latent: Tensor) -> dict[str, Work]:
+    """Searches by each kind of screen that processors have, made here, which is said with its time."""
+    projection, rows = quantizer.projection, latent[0].T.contiguous()
+    codes = LinearCodes(quantizer.codebook, projection.weight.detach(), projection.bias.detach())
+    make: dict[str, Callable[[], Screen | IntegerScreen]] = {
+        "float32": lambda: Screen.of(codes, torch.float32, dims=quantizer.dim),
+        "bfloat16": lambda: Screen.of(codes, torch.bfloat16, dims=quantizer.dim),
+        "integers": lambda: IntegerScreen.of(codes),
+    }
+    contestants: dict[str, Work] = {}
+    for name, made in make.items():
+        started = time.perf_counter()
+        contestants[name] = torch.no_grad()(partial(nearest_linear_codes, rows, codes, made()))
+        print(f"{name}: the screen is made in {time.perf_counter() - started:.2f} s")
+    return contestants
 
 
 def training_passes(quantizer: SimVQ, latent: Tensor) -> dict[str, Work]:

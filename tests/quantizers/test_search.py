@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from codec.quantizers.search import (
     CodeSearch,
+    IntegerScreen,
     LinearCodes,
     Screen,
     TableSizes,
@@ -23,8 +24,9 @@ from codec.quantizers.search import (
     nearest_codes,
     nearest_linear_codes,
 )
-from codec.quantizers.search import exact as exact_module
-from codec.quantizers.search.exact import TIE
+from codec.quantizers.search import floats as floats_module
+from codec.quantizers.search.decision import TIE
+from codec.quantizers.search.integers import WIDER
 from codec.quantizers.search.product import packed, product
 from codec.quantizers.search.screen import BLOCK, parts, spectral_bound
 
@@ -42,7 +44,11 @@ def plain(queries: torch.Tensor, codes: LinearCodes) -> torch.Tensor:
 def answers(queries: torch.Tensor, codes: LinearCodes, dtype: torch.dtype, chunk: int) -> dict[str, torch.Tensor]:
     """By every kind of screen."""
     sizes = TableSizes.of(codes.table, dtype)
-    screens = {"kept": Screen.of(codes, dtype, chunk), "passing": Screen.passing(codes, dtype, sizes, chunk)}
+    screens: dict[str, Screen | IntegerScreen] = {
+        "kept": Screen.of(codes, dtype, chunk),
+        "passing": Screen.passing(codes, dtype, sizes, chunk),
+        "integers": IntegerScreen.of(codes, chunk // WIDER),
+    }
     if codes.weight is not None:
         screens["few directions"] = Screen.of(codes, dtype, chunk, dims=max(1, codes.table.shape[1] // 3))
     return {name: nearest_linear_codes(queries, codes, screen) for name, screen in screens.items()}
@@ -196,7 +202,7 @@ def test_the_bounds_are_what_makes_the_answer_right() -> None:
 
 
 def test_a_crowd_is_left_to_float64_and_a_screen_too_narrow_to_a_wider(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact_module, "CROWD", 3)
+    monkeypatch.setattr(floats_module, "CROWD", 3)
     generator = torch.Generator().manual_seed(6)
     weight = torch.randn(32, 2, generator=generator) @ torch.randn(2, 32, generator=generator)
     weight = weight + 0.3 * torch.randn(32, 32, generator=generator)
@@ -223,7 +229,7 @@ def test_scores_are_shifted_anew_where_later_codes_are_coarser(monkeypatch: pyte
         moved += 1
         return packed(queries)
 
-    monkeypatch.setattr(exact_module, "packed", counted)
+    monkeypatch.setattr(floats_module, "packed", counted)
     generator = torch.Generator().manual_seed(9)
     codes = LinearCodes(table_of("uneven", 1000, 20, generator), torch.eye(20), torch.zeros(20))
     queries = torch.randn(70, 20, generator=generator)

@@ -44,8 +44,9 @@ import torch
 from torch import Tensor
 
 from codec.quantizers.search.codes import LinearCodes
-from codec.quantizers.search.exact import TIE, TINY, Bounds, nearest_of_all
-from codec.quantizers.search.screen import HALF_ULP, PARTS, Screen, ScreenChunk
+from codec.quantizers.search.decision import TIE, nearest_of_all
+from codec.quantizers.search.floats import Bounds
+from codec.quantizers.search.screen import HALF_ULP, PARTS, TINY, Screen, ScreenChunk
 
 logger = logging.getLogger(__name__)
 

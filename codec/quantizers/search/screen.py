@@ -24,6 +24,8 @@ from torch import Tensor
 from codec.precision import full_float32
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 
+SAMPLE = 1024  # codes that give a first idea of the least score
+TINY = 1e-30  # matrix units take smaller products for 0
 BLOCK = 64  # codes of which only the least score is looked at first
 PARTS = 3  # numbers of low precision that stand for one of float32
 COLUMNS = 32  # widths are multiples of it: what matrix units take at once
@@ -62,17 +64,14 @@ class Screen:
             codes: what is searched.
             dtype: bfloat16 or float32.
             chunk: codes whose scores are held at once, filled up to BLOCK.
-            dims: directions to hold; None: as many as :func:`strong_directions` says.
+            dims: directions to hold; None: as many as :func:`directions_to_hold` says.
         """
-        rotation = None
-        if codes.weight is not None:
-            strengths, directions = torch.linalg.eigh((codes.weight.double() @ codes.weight.double().t()).cpu())
-            dims = strong_directions(strengths.flip(0)) if dims is None else dims
-            if dims < len(strengths):
-                rotation = directions.flip(1).to(codes.center.device)
-        kept = len(codes.center) if rotation is None or dims is None else dims
-        basis = None if rotation is None else rotation[:, :kept].contiguous()
-        return cls(dtype, kept, basis, list(_rounded(codes, dtype, chunk, kept, rotation)))
+        dims = directions_to_hold(codes) if dims is None else dims
+        if codes.weight is None or dims >= len(codes.center):
+            return cls(dtype, len(codes.center), None, list(_rounded(codes, dtype, chunk, len(codes.center), None)))
+        rotation = torch.linalg.eigh(_covariance(codes.weight))[1].flip(1).to(codes.center.device)
+        basis = rotation[:, :dims].contiguous()
+        return cls(dtype, dims, basis, list(_rounded(codes, dtype, chunk, dims, rotation)))
 
     @classmethod
     def passing(cls, codes: LinearCodes, dtype: torch.dtype, sizes: TableSizes, chunk: int = CHUNK) -> Screen:
@@ -122,6 +121,17 @@ def screen_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if able.get("amx_bf16") or able.get("avx512_bf16") else torch.float32
 
 
+def directions_to_hold(codes: LinearCodes) -> int:
+    """How many of the codes' directions a screen is to hold: D, or the few strong ones of W where that saves half."""
+    if codes.weight is None:
+        return len(codes.center)
+    return strong_directions(torch.linalg.eigvalsh(_covariance(codes.weight)).flip(0))
+
+
+def _covariance(weight: Tensor) -> Tensor:
+    return (weight.double() @ weight.double().t()).cpu()
+
+
 def strong_directions(strengths: Tensor) -> int:
     """How many directions are worth holding.
 
@@ -157,10 +167,8 @@ def _width(dims: int) -> int:
     return -(-(dims + 2 * PARTS) // COLUMNS) * COLUMNS
 
 
-def _rounded(
-    codes: LinearCodes, dtype: torch.dtype, chunk: int, dims: int, rotation: Tensor | None
-) -> Iterator[ScreenChunk]:
-    """Codes computed in float32, turned, cut and rounded."""
+def projected(codes: LinearCodes, chunk: int, rotation: Tensor | None) -> Iterator[tuple[Tensor, Tensor]]:
+    """Codes less the center, turned by ``rotation``, in float32: (k, D), and how far off one can be, () float64."""
     center, weight, size = codes.center.float(), None, codes.center.new_zeros(())
     if codes.weight is not None:
         turned = codes.weight.double() if rotation is None else rotation.t() @ codes.weight.double()
@@ -169,13 +177,20 @@ def _rounded(
         rows = rows.float()
         if weight is None:
             exact = rows - center  # (k, D)
-            slack = HALF_ULP[torch.float32] * (2 * _longest(exact) + 2 * torch.linalg.vector_norm(codes.center))
+            yield exact, HALF_ULP[torch.float32] * (2 * _longest(exact) + 2 * torch.linalg.vector_norm(codes.center))
         else:
             with torch.autocast(rows.device.type, enabled=False), full_float32():
                 exact = rows @ weight.t()  # (k, D)
-            slack = (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
-        made = _blank(len(rows), dims, exact.new_empty(0, dtype=dtype))
-        low = made[: len(rows), :dims].copy_(exact[:, :dims])
+            yield exact, (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
+
+
+def _rounded(
+    codes: LinearCodes, dtype: torch.dtype, chunk: int, dims: int, rotation: Tensor | None
+) -> Iterator[ScreenChunk]:
+    """Codes computed in float32, turned, cut and rounded."""
+    for exact, slack in projected(codes, chunk, rotation):
+        made = _blank(len(exact), dims, exact.new_empty(0, dtype=dtype))
+        low = made[: len(exact), :dims].copy_(exact[:, :dims])
         error = _longest(exact[:, :dims] - low.float()) + slack
         rest = torch.linalg.vector_norm(exact[:, dims:], dim=1).double()  # (k,)
         yield _chunk(made, low, rest, error, slack)

@@ -9,11 +9,15 @@ from torch import Tensor
 
 from codec.precision import full_float32
 from codec.quantizers.kept import Kept
-from codec.quantizers.search import fused
+from codec.quantizers.search import fused, integers
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 from codec.quantizers.search.exact import nearest_linear_codes
+from codec.quantizers.search.integers import IntegerScreen
 from codec.quantizers.search.plain import CodeChunk, half_squared_norms, nearest_codes
-from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
+from codec.quantizers.search.screen import Screen, TableSizes, directions_to_hold, screen_dtype
+
+MANY = 2**15  # codes, from which on integers save time (benchmarks/search.py --screens)
+WIDE = 128  # directions, likewise
 
 
 class CodeSearch:
@@ -34,7 +38,8 @@ class CodeSearch:
         self.chunk = chunk
         self.screened = screened
         self.fused = fused
-        self._screen: Kept[Screen] = Kept()
+        self._screen: Kept[Screen] = Kept()  # of the fused search
+        self._screens: Kept[Screen | IntegerScreen] = Kept()
         self._codes: Kept[list[CodeChunk]] = Kept()
         self._sizes: Kept[TableSizes] = Kept()
 
@@ -69,18 +74,26 @@ class CodeSearch:
             sizes = TableSizes.of(codes.table, dtype) if sizes is None else sizes
             return nearest_linear_codes(rows, codes, Screen.passing(codes, dtype, sizes, self.chunk))
 
-        def wider() -> Screen:
-            screen = Screen.of(codes, dtype, self.chunk, dims=codes.table.shape[1])
-            self._screen.replace(screen)
-            return screen
+        every = codes.table.shape[1]
 
-        screen = self._screen.get(trained, table, lambda: Screen.of(codes, dtype, self.chunk))
-        return nearest_linear_codes(rows, codes, screen, wider)
+        def wider() -> Screen | IntegerScreen:
+            wide = self._made(codes, dtype, every)
+            self._screens.replace(wide)
+            return wide
+
+        kept = self._screens.get(trained, table, lambda: self._made(codes, dtype, directions_to_hold(codes)))
+        return nearest_linear_codes(rows, codes, kept, wider)
 
     def drop(self) -> None:
         """Keep nothing."""
-        for kept in (self._screen, self._codes, self._sizes):
+        for kept in (self._screen, self._screens, self._codes, self._sizes):
             kept.drop()
+
+    def _made(self, codes: LinearCodes, dtype: torch.dtype, dims: int) -> Screen | IntegerScreen:
+        """For processors: in integers where those are fast, unless few directions or few codes are less work still."""
+        if dims == codes.table.shape[1] >= WIDE and len(codes) >= MANY and integers.fast():
+            return IntegerScreen.of(codes, self.chunk)
+        return Screen.of(codes, dtype, self.chunk, dims)
 
     def _project(self, codes: LinearCodes) -> Iterator[CodeChunk]:
         for rows in codes.table.split(self.chunk):

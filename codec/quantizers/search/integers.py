@@ -1,0 +1,375 @@
+"""Codes and queries in 8-bit integers: a screen at twice to four times the rate of the other formats.
+
+Matrix units and the vector instructions of processors without them (VNNI) multiply 8-bit integers faster than anything
+else, and add up without an error. A code is ``step * high`` with 127 steps to the largest number of its chunk; a query
+likewise. For the distance of the two approximations, which the integers give exactly,
+
+    | |z - c| - |z' - c'| | <= |z - z'| + |c - c'|
+
+(the triangle inequality), and the right-hand side is measured when they are made. That is eight times as coarse as
+bfloat16. What it leaves is therefore measured from the second digit of the codes as well (``low``, 254 to the step),
+which is as fine as bfloat16 and gives a limit for the codes that follow.
+
+The product writes one byte a score: how far it reaches above what a nearest code must have, in units that a query's
+bounds choose, cut off at 0 and 255. Norms are no part of it. Each chunk's codes are in the order of their norms
+instead, so that the 16 of a block have nearly the same, and one limit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from codec.quantizers.search.codes import CHUNK, LinearCodes
+from codec.quantizers.search.decision import CROWD, TIE
+from codec.quantizers.search.floats import Bounds
+from codec.quantizers.search.plain import QUERY_CHUNK
+from codec.quantizers.search.screen import HALF_ULP, NORM_SLACK, TINY, projected
+
+DIGIT = 127  # the largest magnitude of a digit
+ZERO = 128  # stands for 0 in bytes without a sign
+LOW = 254  # parts of a step
+FINE = 32  # units of a byte to what the bounds leave, at most
+SPAN = 240.0  # units that the norms of a chunk may take of the 255
+FEW = 2**15  # codes, before which the limit may be far from what it will be
+NEVER = 512.0  # no byte
+BLOCK = 64  # codes of which only the largest byte is looked at first
+SAMPLE = 1024  # codes that give a first idea of the least score
+COLUMNS = 16  # queries are filled up to multiples of it, which suit the matrix units
+WIDER = 4  # chunks of the other screens to one of bytes
+PIECE = 2048  # codes rounded at once
+EXACT = 1024  # squares of digits that float32 adds up exactly: 127^2 * 1024 < 2^24
+MEASURED = 512  # pairs of a query and a code measured at once in float32
+LOOKED = 16384  # codes measured for one query, from which on the screen is given up for it
+ULP = 2 * HALF_ULP[torch.float32]
+UNEVEN = 2.0  # rows of W stronger than the mean by this are spread over all directions
+
+
+class IntegerChunk(NamedTuple):
+    """Some codes by rising length of ``high``, filled up to a multiple of BLOCK. Lengths are in steps."""
+
+    high: Tensor  # (k, D) uint8, c / step to the nearest integer, plus ZERO
+    low: Tensor  # (k, D) int8, what is left of c / step, in LOW parts
+    order: Tensor  # (k,) int32, which code of the chunk a row is
+    half: Tensor  # (k,) float64, |high + low / LOW|^2 / 2
+    above: Tensor  # (k / BLOCK, BLOCK) float32, |high|^2 less the least; infinite where a row is no code
+    shortest: Tensor  # () float64 like all below, the least |high|^2
+    longest: Tensor  # () the largest |high|^2
+    step: Tensor  # ()
+    error: Tensor  # () at least |c - high|
+    rest: Tensor  # () at least |c - high - low / LOW|
+    reach: Tensor  # () at least |c|
+
+
+@dataclass(frozen=True)
+class IntegerScreen:
+    """Approximate codes in chunks, in the order of the codes: 2 K D bytes."""
+
+    rotation: Tensor | None  # (D, D) float64, orthonormal; what codes and queries were turned by
+    chunks: list[IntegerChunk]
+
+    @classmethod
+    def of(cls, codes: LinearCodes, chunk: int = CHUNK) -> IntegerScreen:
+        """Codes computed in float32, then rounded.
+
+        One step serves all directions. Where some rows of W are much stronger than others, all are mixed by a rotation
+        first: a few large numbers would make the steps of all too coarse.
+
+        Args:
+            codes: what is searched.
+            chunk: codes whose scores are held at once, filled up to BLOCK.
+        """
+        rotation = None
+        if codes.weight is not None:
+            strengths = codes.weight.double().square().sum(dim=1)
+            if strengths.max() > UNEVEN * strengths.mean():
+                rotation = _mixing(len(strengths)).to(codes.center.device)
+        made = [_digits(exact, slack) for exact, slack in projected(codes, WIDER * chunk, rotation)]
+        return cls(rotation, made)
+
+
+@cache
+def _mixing(dims: int) -> Tensor:
+    """An orthonormal (D, D) float64 that favours no direction; always the same."""
+    normal = torch.randn(dims, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rotation: Tensor = torch.linalg.qr(normal)[0]
+    return rotation
+
+
+def _digits(exact: Tensor, slack: Tensor) -> IntegerChunk:
+    """Codes (k, D) float32, from which the true ones are at most ``slack`` away."""
+    count, dims = exact.shape
+    step = torch.stack(exact.aminmax()).abs().amax().double() / DIGIT
+    step = torch.where(step > 0, step, 1.0)
+    rows = [_two_digits(part / step) for part in exact.split(PIECE)]
+    high, low, square, half, error, rest = (torch.cat(column) for column in zip(*rows, strict=True))
+    square, order = square.sort(stable=True)
+    beside = slack / step + ULP * DIGIT * dims**0.5  # what dividing in float32 loses too
+    filled = -count % BLOCK
+    above = torch.nn.functional.pad(square - square[0], (0, filled), value=torch.inf)
+    error = error.max() * NORM_SLACK + beside
+    return IntegerChunk(
+        torch.cat([high[order], high.new_full((filled, dims), ZERO)]),
+        torch.cat([low[order], low.new_zeros(filled, dims)]),
+        torch.nn.functional.pad(order.to(torch.int32), (0, filled)),
+        torch.nn.functional.pad(half[order], (0, filled)),
+        above.float().view(-1, BLOCK),
+        square[0].clone(),  # a view would hold all
+        square[-1].clone(),
+        step,
+        error,
+        rest.max() * NORM_SLACK + beside,
+        square[-1].sqrt() + error,
+    )
+
+
+def _two_digits(scaled: Tensor) -> tuple[Tensor, ...]:
+    """(k, D) float32 in steps -> both digits, |high|^2, |high + low / LOW|^2 / 2, and what each leaves of a length."""
+    high = scaled.round()
+    left = scaled - high
+    low = (left * LOW).round_().clamp_(-DIGIT, DIGIT)
+    square = torch.stack([torch.linalg.vecdot(part, part).double() for part in high.split(EXACT, dim=1)]).sum(dim=0)
+    error = torch.linalg.vector_norm(left, dim=1).double()
+    rest = torch.linalg.vector_norm(left.sub_(low, alpha=1 / LOW), dim=1).double()
+    both = torch.add(high, low, alpha=1 / LOW, out=left)
+    half = torch.linalg.vecdot(both, both).double() / 2
+    return high.add_(ZERO).to(torch.uint8), low.to(torch.int8), square, half, error, rest
+
+
+@dataclass
+class _Queries:
+    """Queries that are screened together, and what is known of them so far."""
+
+    start: int  # of the first among all queries
+    unit: Tensor  # (n, D) float32, z / ``largest``
+    largest: Tensor  # (n,) the largest number of z, float64 like all below; 1 for z = 0
+    packed: Tensor  # z' / ``step``, (n or more, D) int8, as the product wants it
+    step: Tensor  # (n,)
+    digits: Tensor  # (n,) sum of the integers
+    sizes: Tensor  # (n,) sum of their magnitudes
+    approximate: Tensor  # (n,) |z'|^2
+    square: Tensor  # (n,) |z|^2
+    rounded: Tensor  # (n,) at least |z - z'|
+    least: Tensor  # (n,) at least the true score of the nearest code
+    looked: Tensor  # (n,) int64, codes that were measured
+    left: Tensor  # (n,) int64, codes that were not ruled out when they were measured
+
+    @property
+    def given_up(self) -> Tensor:
+        """(n,) queries that the screen does not serve."""
+        return (self.left > CROWD) | (self.looked > LOOKED)
+
+
+def screened(centered: Tensor, screen: IntegerScreen) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What the screen leaves: as :func:`codec.quantizers.search.floats.screened`."""
+    turned = centered if screen.rotation is None else centered @ screen.rotation
+    slabs = [
+        _prepare(part, start)
+        for start, part in zip(range(0, len(turned), QUERY_CHUNK), turned.split(QUERY_CHUNK), strict=True)
+    ]
+    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    offset = 0
+    for chunk in screen.chunks:
+        for slab in slabs:
+            found.append(_screen_chunk(slab, chunk, offset))
+        offset += len(chunk.high)  # only the last is filled up
+    least = torch.cat([slab.least for slab in slabs])
+    crowded = torch.cat([slab.given_up for slab in slabs]) | ~least.isfinite()
+    which, index, lower = (torch.cat(column) for column in zip(*found, strict=True))
+    left = (lower <= least[which]) & ~crowded[which]
+    return which[left], index[left], lower[left], crowded
+
+
+def _prepare(centered: Tensor, start: int) -> _Queries:
+    n, dims = centered.shape
+    largest = centered.abs().amax(dim=1)
+    largest = torch.where(largest > 0, largest, 1.0)
+    step = largest / DIGIT
+    digits = (centered / step.unsqueeze(1)).round()  # (n, D)
+    rows = torch.zeros(-(-n // COLUMNS) * COLUMNS, dims, dtype=torch.int8, device=centered.device)
+    rows[:n] = digits.to(torch.int8)
+    return _Queries(
+        start,
+        unit=(centered / largest.unsqueeze(1)).float(),
+        largest=largest,
+        packed=packed(rows),
+        step=step,
+        digits=digits.sum(dim=1),
+        sizes=digits.abs().sum(dim=1),
+        approximate=step.square() * digits.square().sum(dim=1),
+        square=centered.square().sum(dim=1),
+        rounded=torch.linalg.vector_norm(centered - digits * step.unsqueeze(1), dim=1) * NORM_SLACK,
+        least=torch.full_like(step, torch.inf),
+        looked=torch.zeros(n, dtype=torch.int64, device=centered.device),
+        left=torch.zeros(n, dtype=torch.int64, device=centered.device),
+    )
+
+
+def _screen_chunk(slab: _Queries, chunk: IntegerChunk, offset: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes of a chunk that may be nearest, as (queries, codes, lower bounds of their scores); updates the slab."""
+    n = len(slab.step)
+    if offset == 0:
+        _first_idea(slab, chunk)
+    floor, margin = _floor(slab, chunk)
+    squared = chunk.step.square()
+    unit = torch.maximum(squared * (chunk.longest - chunk.shortest) / (2 * SPAN), margin / FINE)  # (n,)
+    scale = slab.step * chunk.step / unit
+    shift = 1 - (floor + squared * chunk.shortest / 2) / unit - ZERO * scale * slab.digits
+    slack = 8 * ULP * (255 * scale * slab.sizes + shift.abs()) + 2.0**-10
+    void = slab.given_up | ~(scale.isfinite() & shift.isfinite() & (slack < 2.0**40))
+    slab.looked = torch.where(void, LOOKED + 1, slab.looked)
+    scale, shift = torch.where(void, 0.0, scale), torch.where(void, 0.0, shift)
+    least = torch.where(void, NEVER, 0.5 - slack).float()  # (n,) of the code of least norm
+    rise = torch.where(void, 0.0, squared / (2 * unit)).float()  # (n,) with |high|^2
+    reached = product(chunk.high, slab.packed, scale, shift, torch.uint8)  # (k, n or more)
+    blocks = reached.view(-1, BLOCK, reached.shape[1])
+    lifted = chunk.above
+    largest = blocks.amax(dim=1)[:, :n].float()  # (k / BLOCK, n)
+    lift = lifted[:, :1] * rise  # (k / BLOCK, n)
+    if offset < FEW:  # the code that reaches furthest first: its score spares most of the others
+        block = (largest - lift).argmax(dim=0)  # (n,)
+        query = torch.arange(n, device=block.device)
+        over = blocks[block, :, query] - torch.addcmul(least[:, None], lifted[block], rise[:, None])  # (n, BLOCK)
+        most, member = over.max(dim=1)
+        some = (most >= 0).nonzero().flatten()
+        bounds, score = _scores(slab, chunk, some, block[some] * BLOCK + member[some])
+        slab.least.scatter_reduce_(0, some, bounds.upper(score), "amin")
+        least = least + ((_floor(slab, chunk)[0] - floor) / unit).clamp(min=0).float()
+    block, query = (largest >= torch.add(lift, least).clamp_(max=254.5)).nonzero(as_tuple=True)  # (M,)
+    lifted = lifted[block]
+    needed = torch.addcmul(least[query, None], lifted, rise[query, None]).clamp(max=254.5)  # (M, BLOCK)
+    enough = (blocks[block, :, query] >= needed) & lifted.isfinite()
+    pair, member = enough.nonzero(as_tuple=True)
+    return _measure(slab, chunk, query[pair], block[pair] * BLOCK + member, offset)
+
+
+def _floor(slab: _Queries, chunk: IntegerChunk) -> tuple[Tensor, Tensor]:
+    """(n,) the least z'.c' - |c'|^2 / 2 that a nearest code can have, and how far below the best one's that is.
+
+    Two things follow from a true score of ``least`` or less: the scores of z' and c' are near it, for one where queries
+    are much longer than codes; and so is the distance of z' and c', where they are near to each other.
+    """
+    error, reach = chunk.step * chunk.error, chunk.step * chunk.reach
+    size = slab.square.sqrt()
+    tie = TIE * (slab.square + size * reach + reach.square())
+    limit = Bounds(error, slab.rounded * reach + tie, slab.square).limit(slab.least)
+    distance = (2 * (slab.least + 2 * tie) + slab.square).clamp(min=0).sqrt() + slab.rounded + error
+    limit = torch.minimum(limit, (distance.square() - slab.approximate) / 2 + tie)
+    return -limit, (limit - slab.least).abs().clamp(min=0) + tie + TINY * chunk.step.square()
+
+
+def _first_idea(slab: _Queries, chunk: IntegerChunk) -> None:
+    """Measures the code that looks nearest among the first of a chunk."""
+    rows, above = chunk.high[:SAMPLE], chunk.above.view(-1, 1)[:SAMPLE]
+    ratio = slab.step / chunk.step
+    ratio = torch.where(ratio.isfinite(), ratio, 0.0)
+    score = product(rows, slab.packed, ratio, -ZERO * ratio * slab.digits, torch.float32)[:, : len(ratio)]
+    row = (score - above / 2).argmax(dim=0)  # (n,)
+    query = torch.arange(len(row), device=row.device)
+    bounds, score = _scores(slab, chunk, query, row)
+    slab.least = bounds.upper(score)
+
+
+def _measure(
+    slab: _Queries, chunk: IntegerChunk, query: Tensor, row: Tensor, offset: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of pairs of a query and a code (M,) those that may be nearest, by both digits; updates the slab."""
+    slab.looked += torch.bincount(query, minlength=len(slab.looked))
+    serves = slab.looked[query] <= LOOKED
+    query, row = query[serves], row[serves]
+    bounds, score = _scores(slab, chunk, query, row)
+    slab.least.scatter_reduce_(0, query, bounds.upper(score), "amin")
+    lower = bounds.lower(score)
+    near = lower <= slab.least[query]
+    query, row, lower = query[near], row[near], lower[near]
+    slab.left += torch.bincount(query, minlength=len(slab.left))
+    serves = slab.left[query] <= CROWD
+    query, row, lower = query[serves], row[serves], lower[serves]
+    return slab.start + query, offset + chunk.order[row].long(), lower
+
+
+def _scores(slab: _Queries, chunk: IntegerChunk, query: Tensor, row: Tensor) -> tuple[Bounds, Tensor]:
+    """Scores of pairs by both digits, (M,) float64, and their bounds."""
+    dims = slab.unit.shape[1]
+    inner = torch.empty(len(query), dtype=torch.float64, device=query.device)
+    for start in range(0, len(query), MEASURED):
+        part = slice(start, start + MEASURED)
+        high = chunk.high.index_select(0, row[part]).sub_(ZERO).view(torch.int8)  # (m, D), wrapped to its sign
+        code = high.float().add_(chunk.low.index_select(0, row[part]), alpha=1 / LOW)
+        inner[part] = code.mul_(slab.unit.index_select(0, query[part])).sum(dim=1).double()
+    score = chunk.half[row] - inner * (slab.largest / chunk.step)[query]
+    reach, square = chunk.step * chunk.reach, slab.square[query]
+    both = square.sqrt() * reach + reach.square()
+    other = (dims + 16) * ULP * both + TIE * (square + both) + TINY * chunk.step.square()
+    return Bounds(chunk.step * chunk.rest, other, square), score * chunk.step.square()
+
+
+@cache
+def fast() -> bool:
+    """Whether this processor multiplies bytes fast, and without an error.
+
+    Older ones add pairs of products in 16 bits, where large ones are cut off: what torch would do there too.
+    """
+    if not torch.backends.mkldnn.is_available():
+        return False
+    able = torch.cpu.get_capabilities()
+    if not (able.get("amx_int8") or able.get("avx512_vnni") or able.get("avx_vnni")):
+        return False
+    if not all(hasattr(torch.ops.onednn, name) for name in ("qlinear_prepack", "qlinear_pointwise")):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(256, (2 * BLOCK, 200), dtype=torch.uint8, generator=generator)
+    queries = torch.randint(-DIGIT, DIGIT + 1, (COLUMNS, 200), dtype=torch.int8, generator=generator)
+    rows[:BLOCK], queries[:4] = 255, DIGIT
+    queries[4:6] = -DIGIT
+    exact = rows.long() @ queries.long().t()
+    scale, shift = torch.ones(COLUMNS), torch.zeros(COLUMNS)
+    order = _prepacked(queries)
+    if not torch.equal(_multiplied(rows, order, scale, shift, torch.float32).long(), exact):
+        return False
+    scale = torch.full_like(scale, 2.0**-13)
+    bytes_ = _multiplied(rows, order, scale, shift + 100, torch.uint8)
+    return bool(((exact * 2.0**-13 + 100).clamp(0, 255) - bytes_).abs().max() <= 0.51)
+
+
+def packed(queries: Tensor) -> Tensor:
+    """(n, D) int8 -> the same as :func:`product` wants it: in the order in which the processor reads it, once."""
+    return _prepacked(queries) if queries.device.type == "cpu" and fast() else queries
+
+
+def product(rows: Tensor, queries: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    """(k, D) uint8 and what :func:`packed` made of (m, D) int8 -> ``scale * rows.queries + shift``, (k, m).
+
+    Integers are added up exactly; the rest is float32.
+
+    Args:
+        rows: without a sign.
+        queries: m of them.
+        scale: (n,), n <= m: those of the other columns are 0.
+        shift: (n,), likewise.
+        dtype: float32, or uint8: to the nearest integer, cut off at 0 and 255.
+    """
+    filled = (0, (queries.shape[1] if queries.is_mkldnn else len(queries)) - len(scale))
+    scale = torch.nn.functional.pad(scale.float(), filled)
+    shift = torch.nn.functional.pad(shift.float(), filled)
+    if queries.is_mkldnn:
+        return _multiplied(rows, queries, scale, shift, dtype)
+    result = torch.mm(rows.double(), queries.double().t()).float() * scale + shift
+    return result if dtype == torch.float32 else result.round().clamp(0, 255).to(dtype)
+
+
+def _prepacked(queries: Tensor) -> Tensor:
+    order: Tensor = torch.ops.onednn.qlinear_prepack(queries, [CHUNK, queries.shape[1]])
+    return order
+
+
+def _multiplied(rows: Tensor, queries: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
+    no_zero = torch.zeros(len(scale), dtype=torch.int32)
+    result: Tensor = torch.ops.onednn.qlinear_pointwise(
+        rows, 1.0, 0, queries, scale, no_zero, shift, 1.0, 0, dtype, "none", [], ""
+    )
+    return result
