@@ -150,6 +150,93 @@ def test_what_is_not_finite_or_huge_is_answered() -> None:
         assert nearest_linear_codes(scaled.table[:9], scaled, IntegerScreen.of(scaled)).tolist() == list(range(9))
 
 
+def test_a_screen_made_within_autocast_is_the_same() -> None:
+    codes = codes_of(12, 600, 40)
+    before = IntegerScreen.of(codes)
+    with torch.autocast("cpu", torch.bfloat16):
+        within = IntegerScreen.of(LinearCodes(codes.table, torch.nn.Parameter(codes.weight), codes.bias))  # type: ignore[arg-type]
+        tokens = nearest_linear_codes(codes.centered(slice(50)).float() + codes.bias, codes, within)
+    for one, other in zip(before.chunks[0], within.chunks[0], strict=True):
+        assert torch.equal(one, other) and not other.requires_grad
+    assert tokens.tolist() == list(range(50))
+
+
+@pytest.mark.parametrize("scale", [1e-28, 1e-30, 1e-38, 1e-42])
+@pytest.mark.parametrize("dim", [1, 64])
+def test_numbers_that_float32_hardly_holds(scale: float, dim: int) -> None:
+    """W cancels most of the table, and what is left has squares or digits that float32 has not."""
+    generator = torch.Generator().manual_seed(13)
+    one = torch.full((dim, 1), dim**-0.5)
+    weight = torch.eye(dim) - (one @ one.T if dim > 1 else 0.0)
+    spread = 1e5 * torch.randn(400, 1, generator=generator) * one.T if dim > 1 else 0.0
+    codes = LinearCodes((spread + torch.randn(400, dim, generator=generator)) * scale, weight)
+    for given in (codes, LinearCodes(codes.table)):
+        first, second = given.centered(slice(0, 200)), given.centered(slice(200, 400))
+        queries = (given.center + 0.5001 * first + 0.4999 * second).float()
+        assert torch.equal(nearest_linear_codes(queries, given, IntegerScreen.of(given)), plain(queries, given))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_query_at_the_center_of_codes_of_one_length(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not fast:
+        monkeypatch.setattr(integers, "fast", lambda: False)
+    for length in (5e-36, 1.6e-36, 1.0):
+        far = torch.tensor(length)
+        codes = LinearCodes(torch.stack([far, -far.nextafter(torch.tensor(0.0))]).unsqueeze(1), torch.eye(1))
+        assert nearest_linear_codes(torch.zeros(1, 1), codes, IntegerScreen.of(codes)).tolist() == [1]
+
+
+def test_wide_codes_and_duplicates_across_chunks() -> None:
+    generator = torch.Generator().manual_seed(14)
+    wide = LinearCodes(torch.randn(300, 1100, generator=generator))
+    queries = wide.table[:40] + 0.5 * torch.randn(40, 1100, generator=generator)
+    assert torch.equal(nearest_linear_codes(queries, wide, IntegerScreen.of(wide)), plain(queries, wide))
+    table = torch.randn(10, 20, generator=generator).repeat(70, 1)  # each code seventy times, in three chunks
+    many = LinearCodes(table)
+    near = table[:10] + 0.01 * torch.randn(10, 20, generator=generator)
+    assert nearest_linear_codes(near, many, IntegerScreen.of(many, chunk=64)).tolist() == list(range(10))
+
+
+def test_few_codes_are_measured_even_where_all_look_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One long code makes the steps of all others too coarse."""
+    monkeypatch.setattr(integers, "LOOKED", 100)
+    generator = torch.Generator().manual_seed(15)
+    table = torch.randn(1000, 32, generator=generator)
+    table[17] *= 1e5
+    codes = LinearCodes(table)
+    measured = 0
+    scores = integers._scores
+
+    def counted(*args: object) -> object:
+        nonlocal measured
+        measured += len(args[2])  # type: ignore[arg-type]
+        return scores(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(integers, "_scores", counted)
+    queries = torch.randn(64, 32, generator=generator)
+    assert torch.equal(nearest_linear_codes(queries, codes, IntegerScreen.of(codes)), plain(queries, codes))
+    assert measured <= 64 * (2 + 100)
+
+
+@pytest.mark.usefixtures("slow_products")
+def test_defaults_of_the_process_do_not_matter() -> None:
+    codes = codes_of(16, 200, 30, uneven=True)
+    queries = codes.table[:20] + 1
+    expected = plain(queries, codes)
+    for dtype in (torch.float64, torch.bfloat16):
+        integers.fast.cache_clear()
+        torch.set_default_dtype(dtype)
+        try:
+            tokens = nearest_linear_codes(queries, codes, IntegerScreen.of(codes))
+        finally:
+            torch.set_default_dtype(torch.float32)
+        assert torch.equal(tokens, expected)
+    integers.fast.cache_clear()
+    with torch.device("meta"):
+        tokens = nearest_linear_codes(queries, codes, IntegerScreen.of(codes))
+    assert torch.equal(tokens, expected)
+
+
 def test_a_kept_screen_holds_two_bytes_a_number() -> None:
     codes = LinearCodes(torch.randn(1000, 512), torch.eye(512))
     chunks = IntegerScreen.of(codes).chunks

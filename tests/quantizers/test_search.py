@@ -300,7 +300,7 @@ def test_the_search_keeps_its_screen_until_a_weight_changes() -> None:
         assert torch.equal(search.nearest(queries, codes, keep=keep, frozen=True), plain(queries, codes))
 
 
-@pytest.mark.parametrize("options", [[], ["--training"], ["--equality", "40"]])
+@pytest.mark.parametrize("options", [[], ["--training"], ["--equality", "40"], ["--screens"]])
 def test_the_benchmark_runs_and_says_what_it_found(options: list[str], tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     small = ["--codebook", "100", "--width", "16", "--latents", "5", "--runs", "1", "--threads", "1", "--device", "cpu"]

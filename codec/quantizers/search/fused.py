@@ -7,14 +7,14 @@ Three kernels (:mod:`codec.quantizers.search.kernels`), and one question of the 
    keeps of every GROUP codes in a row only the least score: HELD numbers at most, so that many queries go in several
    runs.
 2. ``list_candidates`` opens the groups that the bounds leave, and lists their codes that the bounds leave.
-3. ``decide`` measures the listed codes in float64, as :mod:`codec.quantizers.search.exact` does, with its rule
+3. ``decide`` measures the listed codes in float64, as :mod:`codec.quantizers.search.decision` does, with its rule
    for ties.
 
 Queries with more than SLOTS codes left are counted, and searched in float64 among all codes.
 
 **Why the answer is exact.** With z the query and a, c the approximate and true code, all less the center,
 s = |a|^2 / 2 - z.a and s_true = |c|^2 / 2 - z.c, so s_true - s = (c - a).((c + a) / 2 - z): at most e |z - a| + e^2 / 2
-with e >= |c - a| (:class:`codec.quantizers.search.exact.Bounds`). To that comes what is lost of s itself:
+with e >= |c - a| (:class:`codec.quantizers.search.floats.Bounds`). To that comes what is lost of s itself:
 
 - rounding of the query to z': |z - z'| |a|, and |z_rest| |c_rest| where the screen has a basis (Cauchy-Schwarz);
 - products of bfloat16 numbers are exact in float32. Matrix units add b of them and the sum so far at once: terms are

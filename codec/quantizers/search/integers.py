@@ -12,7 +12,7 @@ which is as fine as bfloat16 and gives a limit for the codes that follow.
 
 The product writes one byte a score: how far it reaches above what a nearest code must have, in units that a query's
 bounds choose, cut off at 0 and 255. Norms are no part of it. Each chunk's codes are in the order of their norms
-instead, so that the 16 of a block have nearly the same, and one limit.
+instead, so that the 64 of a block have nearly the same, and one limit.
 """
 
 from __future__ import annotations
@@ -36,15 +36,16 @@ LOW = 254  # parts of a step
 FINE = 32  # units of a byte to what the bounds leave, at most
 SPAN = 240.0  # units that the norms of a chunk may take of the 255
 FEW = 2**15  # codes, before which the limit may be far from what it will be
-NEVER = 512.0  # no byte
 BLOCK = 64  # codes of which only the largest byte is looked at first
 SAMPLE = 1024  # codes that give a first idea of the least score
 COLUMNS = 16  # queries are filled up to multiples of it, which suit the matrix units
 WIDER = 4  # chunks of the other screens to one of bytes
 PIECE = 2048  # codes rounded at once
 EXACT = 1024  # squares of digits that float32 adds up exactly: 127^2 * 1024 < 2^24
+GATHERED = 2**14  # blocks looked into at once
+SMALL = 2.0**-100  # a step, below which float32 has not all its digits
 MEASURED = 512  # pairs of a query and a code measured at once in float32
-LOOKED = 16384  # codes measured for one query, from which on the screen is given up for it
+LOOKED = 2048  # codes measured for one query, from which on the screen is given up for it
 ULP = 2 * HALF_ULP[torch.float32]
 UNEVEN = 2.0  # rows of W stronger than the mean by this are spread over all directions
 
@@ -67,7 +68,10 @@ class IntegerChunk(NamedTuple):
 
 @dataclass(frozen=True)
 class IntegerScreen:
-    """Approximate codes in chunks, in the order of the codes: 2 K D bytes."""
+    """Approximate codes in chunks, in the order of the codes: 2 K D bytes.
+
+    A search holds a byte for each query and code of a chunk besides, and GATHERED blocks that it looks into.
+    """
 
     rotation: Tensor | None  # (D, D) float64, orthonormal; what codes and queries were turned by
     chunks: list[IntegerChunk]
@@ -84,18 +88,20 @@ class IntegerScreen:
             chunk: codes whose scores are held at once, filled up to BLOCK.
         """
         rotation = None
-        if codes.weight is not None:
-            strengths = codes.weight.double().square().sum(dim=1)
-            if strengths.max() > UNEVEN * strengths.mean():
-                rotation = _mixing(len(strengths)).to(codes.center.device)
-        made = [_digits(exact, slack) for exact, slack in projected(codes, WIDER * chunk, rotation)]
+        with torch.no_grad(), torch.autocast(codes.table.device.type, enabled=False):
+            if codes.weight is not None:
+                strengths = codes.weight.double().square().sum(dim=1)
+                if strengths.max() > UNEVEN * strengths.mean():
+                    rotation = _mixing(len(strengths)).to(codes.center.device)
+            made = [_digits(exact, slack) for exact, slack in projected(codes, WIDER * chunk, rotation)]
         return cls(rotation, made)
 
 
 @cache
 def _mixing(dims: int) -> Tensor:
     """An orthonormal (D, D) float64 that favours no direction; always the same."""
-    normal = torch.randn(dims, dims, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator("cpu").manual_seed(0)
+    normal = torch.randn(dims, dims, dtype=torch.float64, generator=generator, device="cpu")
     rotation: Tensor = torch.linalg.qr(normal)[0]
     return rotation
 
@@ -108,7 +114,8 @@ def _digits(exact: Tensor, slack: Tensor) -> IntegerChunk:
     rows = [_two_digits(part / step) for part in exact.split(PIECE)]
     high, low, square, half, error, rest = (torch.cat(column) for column in zip(*rows, strict=True))
     square, order = square.sort(stable=True)
-    beside = slack / step + ULP * DIGIT * dims**0.5  # what dividing in float32 loses too
+    beside = slack / step + 2 * ULP * DIGIT * dims**0.5  # what float32 loses here too
+    beside = torch.where(step < SMALL, torch.inf, beside)
     filled = -count % BLOCK
     above = torch.nn.functional.pad(square - square[0], (0, filled), value=torch.inf)
     error = error.max() * NORM_SLACK + beside
@@ -209,42 +216,74 @@ def _prepare(centered: Tensor, start: int) -> _Queries:
     )
 
 
+class _Aim(NamedTuple):
+    """What the bytes of a chunk's product mean. (n,) each."""
+
+    scale: Tensor  # of the integers' product
+    shift: Tensor  # added to it
+    least: Tensor  # float32, the byte that a nearest code of the least norm reaches
+    rise: Tensor  # float32, what it reaches more for each |high|^2 more
+    floor: Tensor  # as of :func:`_floor`
+    unit: Tensor  # of a byte
+    void: Tensor  # queries that it serves no more
+
+    def needed(self, query: Tensor | slice, above: Tensor) -> Tensor:
+        """The byte that codes of given |high|^2 must reach, (M, ...): at most what saturates."""
+        return torch.addcmul(self.least[query], above, self.rise[query]).clamp_(max=254.5)
+
+
 def _screen_chunk(slab: _Queries, chunk: IntegerChunk, offset: int) -> tuple[Tensor, Tensor, Tensor]:
     """Codes of a chunk that may be nearest, as (queries, codes, lower bounds of their scores); updates the slab."""
-    n = len(slab.step)
     if offset == 0:
         _first_idea(slab, chunk)
+    aim = _aim(slab, chunk)
+    reached = product(chunk.high, slab.packed, aim.scale, aim.shift, torch.uint8)  # (k, n or more)
+    blocks = reached.view(-1, BLOCK, reached.shape[1])
+    largest = blocks.amax(dim=1)[:, : len(slab.step)].float()  # (k / BLOCK, n)
+    if offset < FEW:
+        aim = _nearer(slab, chunk, blocks, largest, aim)
+    near = (largest >= aim.needed(slice(None), chunk.above[:, :1])) & ~aim.void
+    block, query = near.nonzero(as_tuple=True)  # (M,)
+    found = []
+    for start in range(0, max(len(block), 1), GATHERED):
+        b, q = block[start : start + GATHERED], query[start : start + GATHERED]
+        if start:
+            serves = ~slab.given_up[q]
+            b, q = b[serves], q[serves]
+        above = chunk.above[b]  # (m, BLOCK)
+        enough = (blocks[b, :, q] >= aim.needed(q.unsqueeze(1), above)) & above.isfinite()
+        pair, member = enough.nonzero(as_tuple=True)
+        found.append(_measure(slab, chunk, q[pair], b[pair] * BLOCK + member, offset))
+    query, index, lower = (torch.cat(column) for column in zip(*found, strict=True))
+    return query, index, lower
+
+
+def _aim(slab: _Queries, chunk: IntegerChunk) -> _Aim:
+    """A byte of 1 or more, and the more the longer a code, for all that can be nearest."""
     floor, margin = _floor(slab, chunk)
     squared = chunk.step.square()
-    unit = torch.maximum(squared * (chunk.longest - chunk.shortest) / (2 * SPAN), margin / FINE)  # (n,)
+    unit = torch.maximum(squared * (chunk.longest - chunk.shortest) / (2 * SPAN), margin / FINE)
     scale = slab.step * chunk.step / unit
     shift = 1 - (floor + squared * chunk.shortest / 2) / unit - ZERO * scale * slab.digits
-    slack = 8 * ULP * (255 * scale * slab.sizes + shift.abs()) + 2.0**-10
-    void = slab.given_up | ~(scale.isfinite() & shift.isfinite() & (slack < 2.0**40))
+    slack = 8 * ULP * (255 * scale * slab.sizes + shift.abs()) + 2.0**-10  # of the product's float32
+    void = slab.given_up | ~((scale < 2.0**100) & (slack < 2.0**40))  # too large for float32, or no numbers
     slab.looked = torch.where(void, LOOKED + 1, slab.looked)
     scale, shift = torch.where(void, 0.0, scale), torch.where(void, 0.0, shift)
-    least = torch.where(void, NEVER, 0.5 - slack).float()  # (n,) of the code of least norm
-    rise = torch.where(void, 0.0, squared / (2 * unit)).float()  # (n,) with |high|^2
-    reached = product(chunk.high, slab.packed, scale, shift, torch.uint8)  # (k, n or more)
-    blocks = reached.view(-1, BLOCK, reached.shape[1])
-    lifted = chunk.above
-    largest = blocks.amax(dim=1)[:, :n].float()  # (k / BLOCK, n)
-    lift = lifted[:, :1] * rise  # (k / BLOCK, n)
-    if offset < FEW:  # the code that reaches furthest first: its score spares most of the others
-        block = (largest - lift).argmax(dim=0)  # (n,)
-        query = torch.arange(n, device=block.device)
-        over = blocks[block, :, query] - torch.addcmul(least[:, None], lifted[block], rise[:, None])  # (n, BLOCK)
-        most, member = over.max(dim=1)
-        some = (most >= 0).nonzero().flatten()
-        bounds, score = _scores(slab, chunk, some, block[some] * BLOCK + member[some])
-        slab.least.scatter_reduce_(0, some, bounds.upper(score), "amin")
-        least = least + ((_floor(slab, chunk)[0] - floor) / unit).clamp(min=0).float()
-    block, query = (largest >= torch.add(lift, least).clamp_(max=254.5)).nonzero(as_tuple=True)  # (M,)
-    lifted = lifted[block]
-    needed = torch.addcmul(least[query, None], lifted, rise[query, None]).clamp(max=254.5)  # (M, BLOCK)
-    enough = (blocks[block, :, query] >= needed) & lifted.isfinite()
-    pair, member = enough.nonzero(as_tuple=True)
-    return _measure(slab, chunk, query[pair], block[pair] * BLOCK + member, offset)
+    rise = torch.where(void, 0.0, squared / (2 * unit))
+    return _Aim(scale, shift, (0.5 - slack).float(), rise.float(), floor, unit, void)
+
+
+def _nearer(slab: _Queries, chunk: IntegerChunk, blocks: Tensor, largest: Tensor, aim: _Aim) -> _Aim:
+    """Measures the code of each query that reaches furthest: the limit that this gives spares most of the others."""
+    block = (largest - chunk.above[:, :1] * aim.rise).argmax(dim=0)  # (n,)
+    query = torch.arange(len(block), device=block.device)
+    over = blocks[block, :, query] - aim.needed(query.unsqueeze(1), chunk.above[block])  # (n, BLOCK)
+    most, member = torch.where(chunk.above[block].isfinite(), over, -torch.inf).max(dim=1)
+    some = ((most >= 0) & ~aim.void).nonzero().flatten()
+    bounds, score = _scores(slab, chunk, some, block[some] * BLOCK + member[some])
+    slab.least.scatter_reduce_(0, some, bounds.upper(score), "amin")
+    higher = (_floor(slab, chunk)[0] - aim.floor) / aim.unit
+    return aim._replace(least=aim.least + torch.where(aim.void, 0.0, higher.clamp(min=0)).float())
 
 
 def _floor(slab: _Queries, chunk: IntegerChunk) -> tuple[Tensor, Tensor]:
@@ -268,7 +307,7 @@ def _first_idea(slab: _Queries, chunk: IntegerChunk) -> None:
     ratio = slab.step / chunk.step
     ratio = torch.where(ratio.isfinite(), ratio, 0.0)
     score = product(rows, slab.packed, ratio, -ZERO * ratio * slab.digits, torch.float32)[:, : len(ratio)]
-    row = (score - above / 2).argmax(dim=0)  # (n,)
+    row = torch.where(above.isfinite(), score - above / 2, -torch.inf).argmax(dim=0)  # (n,)
     query = torch.arange(len(row), device=row.device)
     bounds, score = _scores(slab, chunk, query, row)
     slab.least = bounds.upper(score)
@@ -321,19 +360,18 @@ def fast() -> bool:
         return False
     if not all(hasattr(torch.ops.onednn, name) for name in ("qlinear_prepack", "qlinear_pointwise")):
         return False
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randint(256, (2 * BLOCK, 200), dtype=torch.uint8, generator=generator)
-    queries = torch.randint(-DIGIT, DIGIT + 1, (COLUMNS, 200), dtype=torch.int8, generator=generator)
-    rows[:BLOCK], queries[:4] = 255, DIGIT
-    queries[4:6] = -DIGIT
+    generator = torch.Generator("cpu").manual_seed(0)
+    low, high = -DIGIT, DIGIT + 1
+    rows = torch.randint(256, (2 * BLOCK, 200), dtype=torch.uint8, generator=generator, device="cpu")
+    queries = torch.randint(low, high, (COLUMNS, 200), dtype=torch.int8, generator=generator, device="cpu")
+    rows[:BLOCK], queries[:4], queries[4:6] = 255, DIGIT, -DIGIT
     exact = rows.long() @ queries.long().t()
-    scale, shift = torch.ones(COLUMNS), torch.zeros(COLUMNS)
+    scale = torch.ones(COLUMNS, dtype=torch.float32, device="cpu")
     order = _prepacked(queries)
-    if not torch.equal(_multiplied(rows, order, scale, shift, torch.float32).long(), exact):
+    if not torch.equal(_multiplied(rows, order, scale, 0 * scale, torch.float32).long(), exact):
         return False
-    scale = torch.full_like(scale, 2.0**-13)
-    bytes_ = _multiplied(rows, order, scale, shift + 100, torch.uint8)
-    return bool(((exact * 2.0**-13 + 100).clamp(0, 255) - bytes_).abs().max() <= 0.51)
+    reached = _multiplied(rows, order, 2.0**-13 * scale, 100 * scale, torch.uint8)
+    return bool(((exact * 2.0**-13 + 100).clamp(0, 255) - reached).abs().max() <= 0.51)
 
 
 def packed(queries: Tensor) -> Tensor:
@@ -368,7 +406,7 @@ def _prepacked(queries: Tensor) -> Tensor:
 
 
 def _multiplied(rows: Tensor, queries: Tensor, scale: Tensor, shift: Tensor, dtype: torch.dtype) -> Tensor:
-    no_zero = torch.zeros(len(scale), dtype=torch.int32)
+    no_zero = torch.zeros(len(scale), dtype=torch.int32, device=scale.device)
     result: Tensor = torch.ops.onednn.qlinear_pointwise(
         rows, 1.0, 0, queries, scale, no_zero, shift, 1.0, 0, dtype, "none", [], ""
     )

@@ -2,7 +2,7 @@
 
 Scores are s_k = |c_k|^2 / 2 - z.c_k with z and c_k less the center; the nearest code has the least. A screen holds
 approximate codes a_k in bfloat16 where the processor multiplies them fast (else float32) and says how far off they can
-be, so that a score made of them bounds the true one from both sides (:class:`codec.quantizers.search.exact.Bounds`).
+be, so that a score made of them bounds the true one from both sides (:class:`codec.quantizers.search.floats.Bounds`).
 
 Where W has few strong directions the screen holds only those (``basis``): what the others can add to z.c_k is at most
 the product of what is left of both norms (Cauchy-Schwarz).
@@ -181,7 +181,8 @@ def projected(codes: LinearCodes, chunk: int, rotation: Tensor | None) -> Iterat
         else:
             with torch.autocast(rows.device.type, enabled=False), full_float32():
                 exact = rows @ weight.t()  # (k, D)
-            yield exact, (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
+            slack = (rows.shape[1] + 2) * HALF_ULP[torch.float32] * size * _longest(rows)
+            yield exact, slack + rows.shape[1] ** 1.5 * torch.finfo(torch.float32).tiny
 
 
 def _rounded(
@@ -242,7 +243,10 @@ def _chunk(rows: Tensor, low: Tensor, rest: Tensor | None, error: Tensor, slack:
 
 def _longest(rows: Tensor) -> Tensor:
     """(n, D) -> () float64, at least the largest norm of a row."""
-    return torch.linalg.vector_norm(rows, dim=1).max().double() * NORM_SLACK
+    longest = torch.linalg.vector_norm(rows, dim=1).max().double()
+    if not 1e-12 < longest < 1e18:  # squares that float32 does not hold
+        longest = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).max()
+    return longest * NORM_SLACK
 
 
 def spectral_bound(matrix: Tensor) -> Tensor:

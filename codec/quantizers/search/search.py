@@ -38,8 +38,7 @@ class CodeSearch:
         self.chunk = chunk
         self.screened = screened
         self.fused = fused
-        self._screen: Kept[Screen] = Kept()  # of the fused search
-        self._screens: Kept[Screen | IntegerScreen] = Kept()
+        self._screen: Kept[Screen | IntegerScreen] = Kept()  # of integers on processors alone
         self._codes: Kept[list[CodeChunk]] = Kept()
         self._sizes: Kept[TableSizes] = Kept()
 
@@ -62,6 +61,7 @@ class CodeSearch:
                 return screen
 
             screen = self._screen.get(trained, table, lambda: Screen.of(codes, torch.bfloat16, self.chunk).joined())
+            assert isinstance(screen, Screen)  # weights on another device are others, so that this is its own
             return fused.nearest_fused(rows, codes, screen, all_directions)
         if rows.device.type not in self.screened:
             chunks = (
@@ -78,15 +78,15 @@ class CodeSearch:
 
         def wider() -> Screen | IntegerScreen:
             wide = self._made(codes, dtype, every)
-            self._screens.replace(wide)
+            self._screen.replace(wide)
             return wide
 
-        kept = self._screens.get(trained, table, lambda: self._made(codes, dtype, directions_to_hold(codes)))
+        kept = self._screen.get(trained, table, lambda: self._made(codes, dtype, directions_to_hold(codes)))
         return nearest_linear_codes(rows, codes, kept, wider)
 
     def drop(self) -> None:
         """Keep nothing."""
-        for kept in (self._screen, self._screens, self._codes, self._sizes):
+        for kept in (self._screen, self._codes, self._sizes):
             kept.drop()
 
     def _made(self, codes: LinearCodes, dtype: torch.dtype, dims: int) -> Screen | IntegerScreen:
