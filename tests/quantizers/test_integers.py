@@ -10,18 +10,26 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from codec.quantizers.search import CodeSearch, IntegerScreen, LinearCodes, Screen, integers, nearest_linear_codes
+from codec.quantizers.search import (
+    CodeSearch,
+    IntegerScreen,
+    LinearCodes,
+    Screen,
+    byte_product,
+    integers,
+    nearest_linear_codes,
+)
 from codec.quantizers.search import search as search_module
 from codec.quantizers.search.decision import nearest_of_all
-from codec.quantizers.search.integers import BLOCK, DIGIT, LOW, ZERO
+from codec.quantizers.search.integer_screen import BLOCK, DIGIT, LOW, ZERO
 
 
 @pytest.fixture
 def slow_products() -> Iterator[None]:
     """As on a processor that does not multiply bytes fast; asked anew afterwards."""
-    integers.fast.cache_clear()
+    byte_product.fast.cache_clear()
     yield
-    integers.fast.cache_clear()
+    byte_product.fast.cache_clear()
 
 
 def codes_of(seed: int, size: int, dim: int, *, uneven: bool = False) -> LinearCodes:
@@ -179,7 +187,7 @@ def test_numbers_that_float32_hardly_holds(scale: float, dim: int) -> None:
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_query_at_the_center_of_codes_of_one_length(fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
-        monkeypatch.setattr(integers, "fast", lambda: False)
+        monkeypatch.setattr(byte_product, "fast", lambda: False)
     for length in (5e-36, 1.6e-36, 1.0):
         far = torch.tensor(length)
         codes = LinearCodes(torch.stack([far, -far.nextafter(torch.tensor(0.0))]).unsqueeze(1), torch.eye(1))
@@ -224,14 +232,14 @@ def test_defaults_of_the_process_do_not_matter() -> None:
     queries = codes.table[:20] + 1
     expected = plain(queries, codes)
     for dtype in (torch.float64, torch.bfloat16):
-        integers.fast.cache_clear()
+        byte_product.fast.cache_clear()
         torch.set_default_dtype(dtype)
         try:
             tokens = nearest_linear_codes(queries, codes, IntegerScreen.of(codes))
         finally:
             torch.set_default_dtype(torch.float32)
         assert torch.equal(tokens, expected)
-    integers.fast.cache_clear()
+    byte_product.fast.cache_clear()
     with torch.device("meta"):
         tokens = nearest_linear_codes(queries, codes, IntegerScreen.of(codes))
     assert torch.equal(tokens, expected)
@@ -253,10 +261,10 @@ def test_products_are_exact_integers_scaled_rounded_and_cut_off(count: int) -> N
     rows[0], queries[0] = 255, DIGIT
     exact = rows.long() @ queries.long().T
     one = torch.ones(count, dtype=torch.float64)
-    order = integers.packed(queries)
-    assert torch.equal(integers.product(rows, order, one, 0 * one, torch.float32).long(), exact)
+    order = byte_product.packed(queries)
+    assert torch.equal(byte_product.product(rows, order, one, 0 * one, torch.float32).long(), exact)
     scale = torch.rand(count, generator=generator).double() / 2000
-    reached = integers.product(rows, order, scale, 90 * one, torch.uint8)
+    reached = byte_product.product(rows, order, scale, 90 * one, torch.uint8)
     wanted = (exact * scale + 90).clamp(0, 255)
     assert reached.dtype == torch.uint8 and bool((reached == 255).any())
     assert count == 1 or bool((reached == 0).any())
@@ -275,13 +283,26 @@ def test_a_processor_that_cuts_sums_off_is_found_out(monkeypatch: pytest.MonkeyP
         result = sums * scale + shift
         return result if dtype == torch.float32 else result.round().clamp(0, 255).to(dtype)
 
-    monkeypatch.setattr(integers, "_prepacked", lambda queries: queries)
+    monkeypatch.setattr(byte_product, "_prepacked", lambda queries: queries)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True})
-    monkeypatch.setattr(integers, "_multiplied", cut)
-    assert not integers.fast()
-    integers.fast.cache_clear()
+    monkeypatch.setattr(byte_product, "_multiplied", cut)
+    assert not byte_product.fast()
+    byte_product.fast.cache_clear()
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    assert not integers.fast()
+    assert not byte_product.fast()
+
+
+@pytest.mark.usefixtures("slow_products")
+def test_a_torch_whose_operations_have_changed_is_done_without(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def changed(queries: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("onednn::qlinear_prepack() is missing value for argument\nmore")
+
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_int8": True})
+    monkeypatch.setattr(byte_product, "_prepacked", changed)
+    assert not byte_product.fast()
+    assert "is missing value for argument" in caplog.text and "more" not in caplog.text
 
 
 @pytest.mark.usefixtures("slow_products")
@@ -300,7 +321,7 @@ def test_the_search_takes_integers_where_they_pay_and_answers_alike(monkeypatch:
         monkeypatch.setattr(kind, "of", classmethod(noted))
     for many, fast, kind_made in ((500, True, "IntegerScreen"), (500, False, "Screen"), (601, True, "Screen")):
         monkeypatch.setattr(search_module, "MANY", many)
-        monkeypatch.setattr(integers, "fast", lambda fast=fast: fast)
+        monkeypatch.setattr(byte_product, "fast", lambda fast=fast: fast)
         search = CodeSearch()
         made.clear()
         for _ in range(2):

@@ -26,7 +26,7 @@ from codec.quantizers.search import (
 )
 from codec.quantizers.search import floats as floats_module
 from codec.quantizers.search.decision import TIE
-from codec.quantizers.search.integers import WIDER
+from codec.quantizers.search.integer_screen import WIDER
 from codec.quantizers.search.product import packed, product
 from codec.quantizers.search.screen import BLOCK, parts, spectral_bound
 

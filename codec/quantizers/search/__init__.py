@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codec.quantizers.search.codes import LinearCodes
 from codec.quantizers.search.exact import nearest_linear_codes
-from codec.quantizers.search.integers import IntegerScreen
+from codec.quantizers.search.integer_screen import IntegerScreen
 from codec.quantizers.search.plain import QUERY_CHUNK, CodeChunk, half_squared_norms, nearest_codes
 from codec.quantizers.search.screen import Screen, TableSizes, screen_dtype
 from codec.quantizers.search.search import CodeSearch

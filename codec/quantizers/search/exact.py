@@ -19,7 +19,7 @@ from codec.precision import full_float32
 from codec.quantizers.search import floats, integers
 from codec.quantizers.search.codes import LinearCodes
 from codec.quantizers.search.decision import decided, nearest_of_all, sharpened
-from codec.quantizers.search.integers import IntegerScreen
+from codec.quantizers.search.integer_screen import IntegerScreen
 from codec.quantizers.search.screen import Screen
 
 

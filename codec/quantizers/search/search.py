@@ -9,10 +9,10 @@ from torch import Tensor
 
 from codec.precision import full_float32
 from codec.quantizers.kept import Kept
-from codec.quantizers.search import fused, integers
+from codec.quantizers.search import byte_product, fused
 from codec.quantizers.search.codes import CHUNK, LinearCodes
 from codec.quantizers.search.exact import nearest_linear_codes
-from codec.quantizers.search.integers import IntegerScreen
+from codec.quantizers.search.integer_screen import IntegerScreen
 from codec.quantizers.search.plain import CodeChunk, half_squared_norms, nearest_codes
 from codec.quantizers.search.screen import Screen, TableSizes, directions_to_hold, screen_dtype
 
@@ -91,7 +91,7 @@ class CodeSearch:
 
     def _made(self, codes: LinearCodes, dtype: torch.dtype, dims: int) -> Screen | IntegerScreen:
         """For processors: in integers where those are fast, unless few directions or few codes are less work still."""
-        if dims == codes.table.shape[1] >= WIDE and len(codes) >= MANY and integers.fast():
+        if dims == codes.table.shape[1] >= WIDE and len(codes) >= MANY and byte_product.fast():
             return IntegerScreen.of(codes, self.chunk)
         return Screen.of(codes, dtype, self.chunk, dims)
 
