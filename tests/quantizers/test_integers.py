@@ -20,8 +20,10 @@ from codec.quantizers.search import (
     nearest_linear_codes,
 )
 from codec.quantizers.search import search as search_module
+from codec.quantizers.search.byte_product import DIGIT
 from codec.quantizers.search.decision import nearest_of_all
-from codec.quantizers.search.integer_screen import BLOCK, DIGIT, LOW, ZERO
+from codec.quantizers.search.integer_screen import LOW, ZERO
+from codec.quantizers.search.screen import BLOCK
 
 
 @pytest.fixture

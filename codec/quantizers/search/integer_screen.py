@@ -11,11 +11,10 @@ from torch import Tensor
 
 from codec.quantizers.search.byte_product import DIGIT
 from codec.quantizers.search.codes import CHUNK, LinearCodes
-from codec.quantizers.search.screen import HALF_ULP, NORM_SLACK, projected
+from codec.quantizers.search.screen import BLOCK, HALF_ULP, NORM_SLACK, projected
 
 ZERO = 128  # stands for 0 in bytes without a sign
 LOW = 254  # parts of a step
-BLOCK = 64  # codes of which only the largest byte is looked at first
 WIDER = 4  # chunks of the other screens to one of bytes
 PIECE = 2048  # codes rounded at once
 EXACT = 1024  # squares of digits that float32 adds up exactly: 127^2 * 1024 < 2^24

@@ -26,14 +26,13 @@ from torch import Tensor
 from codec.quantizers.search.byte_product import DIGIT, packed, product
 from codec.quantizers.search.decision import CROWD, TIE
 from codec.quantizers.search.floats import Bounds
-from codec.quantizers.search.integer_screen import BLOCK, LOW, ULP, ZERO, IntegerChunk, IntegerScreen
+from codec.quantizers.search.integer_screen import LOW, ULP, ZERO, IntegerChunk, IntegerScreen
 from codec.quantizers.search.plain import QUERY_CHUNK
-from codec.quantizers.search.screen import NORM_SLACK, TINY
+from codec.quantizers.search.screen import BLOCK, NORM_SLACK, SAMPLE, TINY
 
 FINE = 32  # units of a byte to what the bounds leave, at most
 SPAN = 240.0  # units that the norms of a chunk may take of the 255
 FEW = 2**15  # codes, before which the limit may be far from what it will be
-SAMPLE = 1024  # codes that give a first idea of the least score
 COLUMNS = 16  # queries are filled up to multiples of it, which suit the matrix units
 GATHERED = 2**14  # blocks looked into at once
 MEASURED = 512  # pairs of a query and a code measured at once in float32

@@ -26,7 +26,7 @@ from codec.quantizers.search.codes import CHUNK, LinearCodes
 
 SAMPLE = 1024  # codes that give a first idea of the least score
 TINY = 1e-30  # matrix units take smaller products for 0
-BLOCK = 64  # codes of which only the least score is looked at first
+BLOCK = 64  # codes of which only the best score is looked at first; chunks are filled up to it
 PARTS = 3  # numbers of low precision that stand for one of float32
 COLUMNS = 32  # widths are multiples of it: what matrix units take at once
 HALF_ULP = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24}
