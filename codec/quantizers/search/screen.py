@@ -192,7 +192,7 @@ def _rounded(
     for exact, slack in projected(codes, chunk, rotation):
         made = _blank(len(exact), dims, exact.new_empty(0, dtype=dtype))
         low = made[: len(exact), :dims].copy_(exact[:, :dims])
-        error = _longest(exact[:, :dims] - low.float()) + slack
+        error = slack if dtype == exact.dtype else _longest(exact[:, :dims] - low.float()) + slack
         rest = torch.linalg.vector_norm(exact[:, dims:], dim=1).double()  # (k,)
         yield _chunk(made, low, rest, error, slack)
 
@@ -244,7 +244,7 @@ def _chunk(rows: Tensor, low: Tensor, rest: Tensor | None, error: Tensor, slack:
 def _longest(rows: Tensor) -> Tensor:
     """(n, D) -> () float64, at least the largest norm of a row."""
     longest = torch.linalg.vector_norm(rows, dim=1).max().double()
-    if not 1e-12 < longest < 1e18:  # squares that float32 does not hold
+    if not 1e-12 < longest < 1e18 and bool(rows.any()):  # squares that float32 does not hold
         longest = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64).max()
     return longest * NORM_SLACK
 
