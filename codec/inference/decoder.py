@@ -117,7 +117,7 @@ class _ConvNeXt(NamedTuple):
         return x
 
     def _pointwise(self, x: Tensor, mixed: Tensor, out: Tensor | None) -> Tensor:
-        hidden = F.gelu(self.expand(self.norm(mixed)))
+        hidden = torch.ops.aten.gelu_(self.expand(self.norm(mixed)))  # in place, which F.gelu cannot
         return torch.addcmul(x, self.contract(hidden).to(x.dtype), self.scale, out=out)
 
 

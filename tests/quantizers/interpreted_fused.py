@@ -147,6 +147,20 @@ def test_the_bounds_are_what_makes_the_answer_right() -> None:
     assert 0 < (wrong.cpu() != plain(queries, same)).sum() < 12
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_rows_may_lie_anywhere_in_memory(dtype: torch.dtype) -> None:
+    """As those of one recording's latents do, which come with time last; and a table by columns."""
+    codes, same, generator = make(100, 8, 8)
+    queries = (torch.randn(9, 8, generator=generator) + same.center).to(dtype)
+    expected = plain(queries, same)
+    by_columns = LinearCodes(codes.table.t().contiguous().t(), codes.weight, codes.bias)
+    for given in (queries.t().contiguous().t(), queries.repeat_interleave(2, dim=1)[:, ::2]):
+        assert not given.is_contiguous()
+        for searched in (codes, by_columns):
+            tokens = nearest_fused(given.to(DEVICE), searched, Screen.of(searched, torch.bfloat16))
+            assert torch.equal(tokens.cpu(), expected)
+
+
 def test_what_is_not_finite_gets_code_zero_and_harms_nobody() -> None:
     codes, same, _ = make(100, 8, 5, weight="none")
     queries = same.table[[5, 6, 7, 8]].clone()

@@ -266,10 +266,10 @@ def test_products_are_exact_integers_scaled_rounded_and_cut_off(count: int) -> N
     order = byte_product.packed(queries)
     assert torch.equal(byte_product.product(rows, order, one, 0 * one, torch.float32).long(), exact)
     scale = torch.rand(count, generator=generator).double() / 2000
-    reached = byte_product.product(rows, order, scale, 90 * one, torch.uint8)
-    wanted = (exact * scale + 90).clamp(0, 255)
-    assert reached.dtype == torch.uint8 and bool((reached == 255).any())
-    assert count == 1 or bool((reached == 0).any())
+    reached = byte_product.product(rows, order, scale, -38 * one, torch.int8)
+    wanted = (exact * scale - 38).clamp(-128, 127)
+    assert reached.dtype == torch.int8 and bool((reached == 127).any())
+    assert count == 1 or bool((reached == -128).any())
     assert (reached - wanted).abs().max() <= 0.5 + 1e-3
 
 
@@ -283,7 +283,7 @@ def test_a_processor_that_cuts_sums_off_is_found_out(monkeypatch: pytest.MonkeyP
         pairs = rows.long()[:, None] * queries.long()[None]  # (k, n, D)
         sums = pairs.unflatten(2, (-1, 2)).sum(dim=3).clamp(-(2**15), 2**15 - 1).sum(dim=2)
         result = sums * scale + shift
-        return result if dtype == torch.float32 else result.round().clamp(0, 255).to(dtype)
+        return result if dtype == torch.float32 else result.round().clamp(-128, 127).to(dtype)
 
     monkeypatch.setattr(byte_product, "_prepacked", lambda queries: queries)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_vnni": True})

@@ -51,8 +51,8 @@ def _exact() -> bool:
     order = _prepacked(queries)
     if not torch.equal(_multiplied(rows, order, scale, 0 * scale, torch.float32).long(), exact):
         return False
-    reached = _multiplied(rows, order, 2.0**-13 * scale, 100 * scale, torch.uint8)
-    return bool(((exact * 2.0**-13 + 100).clamp(0, 255) - reached).abs().max() <= 0.51)
+    reached = _multiplied(rows, order, 2.0**-13 * scale, 20 * scale, torch.int8)
+    return bool(((exact * 2.0**-13 + 20).clamp(-128, 127) - reached).abs().max() <= 0.51)
 
 
 def packed(queries: Tensor) -> Tensor:
@@ -70,7 +70,7 @@ def product(rows: Tensor, queries: Tensor, scale: Tensor, shift: Tensor, dtype: 
         queries: m of them.
         scale: (n,), n <= m: those of the other columns are 0.
         shift: (n,), likewise.
-        dtype: float32, or uint8: to the nearest integer, cut off at 0 and 255.
+        dtype: float32, or int8: to the nearest integer, cut off at -128 and 127.
     """
     filled = (0, (queries.shape[1] if queries.is_mkldnn else len(queries)) - len(scale))
     scale = torch.nn.functional.pad(scale.float(), filled)
@@ -78,7 +78,7 @@ def product(rows: Tensor, queries: Tensor, scale: Tensor, shift: Tensor, dtype: 
     if queries.is_mkldnn:
         return _multiplied(rows, queries, scale, shift, dtype)
     result = torch.mm(rows.double(), queries.double().t()).float() * scale + shift
-    return result if dtype == torch.float32 else result.round().clamp(0, 255).to(dtype)
+    return result if dtype == torch.float32 else result.round().clamp(-128, 127).to(dtype)
 
 
 def _prepacked(queries: Tensor) -> Tensor:

@@ -44,7 +44,8 @@ def nearest_linear_codes(
     """
     if len(queries) == 0:
         return torch.zeros(0, dtype=torch.int64, device=queries.device)
-    centered = queries.double() - codes.center  # (N, D)
+    # Those of one recording's latents, time last, lie across memory: gathering a few of them then takes as long as all.
+    centered = queries.contiguous().double() - codes.center  # (N, D)
     finite = centered.isfinite().all(dim=1)
     with torch.autocast(queries.device.type, enabled=False), full_float32():
         if not bool(finite.all()):

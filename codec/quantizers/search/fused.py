@@ -135,7 +135,8 @@ def nearest_fused(
     # Triton launches on the current device, whichever its arguments are on.
     there = torch.cuda.device(queries.device) if queries.is_cuda else nullcontext()
     with there, torch.autocast(queries.device.type, enabled=False):
-        centered = queries.double() - codes.center  # (N, D)
+        # Kernels read rows of numbers side by side; those of one recording's latents, time last, lie across memory.
+        centered = queries.contiguous().double() - codes.center  # (N, D)
         finite = centered.isfinite().all(dim=1)
         centered = torch.where(finite.unsqueeze(1), centered, 0.0)
         held = max(1, HELD * GROUP // len(codes))
@@ -192,17 +193,17 @@ def _nearest(centered: Tensor, codes: LinearCodes, screen: Screen) -> tuple[Tens
     assert slab is not None, "a screen has a chunk"
     crowded |= (count > SLOTS) | ~slab.least.isfinite()
     tokens = torch.empty(n, dtype=torch.int64, device=centered.device)
-    weight = codes.weight
+    table, weight = codes.table.contiguous(), codes.weight
     kernels.decide[(n,)](
-        centered.contiguous(),
+        centered,
         slab.square,
-        codes.table,
-        codes.table if weight is None else weight.contiguous(),
+        table,
+        table if weight is None else weight.contiguous(),
         codes.center,
         found,
         count,
         tokens,
-        codes.table.stride(0),
+        table.stride(0),
         TIE,
         D=D,
         WEIGHTED=weight is not None,
@@ -226,6 +227,7 @@ def _group_minima(queries: Tensor, chunk: ScreenChunk, screen: Screen) -> _Minim
 
     rows, dims = chunk.rows, screen.dims
     n = len(queries)
+    assert queries.is_contiguous() and rows.is_contiguous()
     half = rows[:, dims : dims + PARTS].float().sum(dim=1)  # (k,)
     minima = torch.empty(n, len(rows) // GROUP, device=rows.device)
     tiles = _tiles(n, rows.device)

@@ -11,8 +11,9 @@ bfloat16. What it leaves is therefore measured from the second digit of the code
 which is as fine as bfloat16 and gives a limit for the codes that follow.
 
 The product writes one byte a score: how far it reaches above what a nearest code must have, in units that a query's
-bounds choose, cut off at 0 and 255. Norms are no part of it. Each chunk's codes are in the order of their norms
-instead, so that the 64 of a block have nearly the same, and one limit.
+bounds choose, cut off at -128 and 127 (of bytes with a sign torch finds the largest sooner than of those without).
+Norms are no part of it. Each chunk's codes are in the order of their norms instead, so that the 64 of a block have
+nearly the same, and one limit.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ from codec.quantizers.search.screen import BLOCK, NORM_SLACK, SAMPLE, TINY
 
 FINE = 32  # units of a byte to what the bounds leave, at most
 SPAN = 240.0  # units that the norms of a chunk may take of the 255
+MOST = 127  # the largest byte
+REACHED = -MOST  # the byte of the least score that a nearest code of the least norm can have: the lowest but one
 FEW = 2**15  # codes, before which the limit may be far from what it will be
 COLUMNS = 16  # queries are filled up to multiples of it, which suit the matrix units
 GATHERED = 2**14  # blocks looked into at once
@@ -121,7 +124,7 @@ class _Aim(NamedTuple):
 
     def needed(self, query: Tensor | slice, above: Tensor) -> Tensor:
         """The byte that codes of given |high|^2 must reach, (M, ...): at most what saturates."""
-        return torch.addcmul(self.least[query], above, self.rise[query]).clamp_(max=254.5)
+        return torch.addcmul(self.least[query], above, self.rise[query]).clamp_(max=MOST - 0.5)
 
 
 def _screen_chunk(slab: _Queries, chunk: IntegerChunk, offset: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -129,7 +132,7 @@ def _screen_chunk(slab: _Queries, chunk: IntegerChunk, offset: int) -> tuple[Ten
     if offset == 0:
         _first_idea(slab, chunk)
     aim = _aim(slab, chunk)
-    reached = product(chunk.high, slab.packed, aim.scale, aim.shift, torch.uint8)  # (k, n or more)
+    reached = product(chunk.high, slab.packed, aim.scale, aim.shift, torch.int8)  # (k, n or more)
     blocks = reached.view(-1, BLOCK, reached.shape[1])
     largest = blocks.amax(dim=1)[:, : len(slab.step)].float()  # (k / BLOCK, n)
     if offset < FEW:
@@ -151,18 +154,18 @@ def _screen_chunk(slab: _Queries, chunk: IntegerChunk, offset: int) -> tuple[Ten
 
 
 def _aim(slab: _Queries, chunk: IntegerChunk) -> _Aim:
-    """A byte of 1 or more, and the more the longer a code, for all that can be nearest."""
+    """A byte of ``REACHED`` or more, and the more the longer a code, for all that can be nearest."""
     floor, margin = _floor(slab, chunk)
     squared = chunk.step.square()
     unit = torch.maximum(squared * (chunk.longest - chunk.shortest) / (2 * SPAN), margin / FINE)
     scale = slab.step * chunk.step / unit
-    shift = 1 - (floor + squared * chunk.shortest / 2) / unit - ZERO * scale * slab.digits
+    shift = REACHED - (floor + squared * chunk.shortest / 2) / unit - ZERO * scale * slab.digits
     slack = 8 * ULP * (255 * scale * slab.sizes + shift.abs()) + 2.0**-10  # of the product's float32
     void = slab.given_up | ~((scale < 2.0**100) & (slack < 2.0**40))  # too large for float32, or no numbers
     slab.looked = torch.where(void, LOOKED + 1, slab.looked)
     scale, shift = torch.where(void, 0.0, scale), torch.where(void, 0.0, shift)
     rise = torch.where(void, 0.0, squared / (2 * unit))
-    return _Aim(scale, shift, (0.5 - slack).float(), rise.float(), floor, unit, void)
+    return _Aim(scale, shift, (REACHED - 0.5 - slack).float(), rise.float(), floor, unit, void)
 
 
 def _nearer(slab: _Queries, chunk: IntegerChunk, blocks: Tensor, largest: Tensor, aim: _Aim) -> _Aim:
