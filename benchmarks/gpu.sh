@@ -8,10 +8,10 @@
 #   benchmarks/gpu.sh portions /data/speech         # where the speech is: cuts it into pieces for a machine that takes in
 #                                                   # little at a time; nothing needs a GPU
 #
-# Steps: smoke (all paths once at small sizes on the GPU: what fails is known before it costs), throughput, search,
-# inference, tests, train. `train` takes the speech from exp/pretrained/speech (folders train, more, dev), or from the pieces in
-# exp/pretrained/portions once all are there; it times a step in two layouts first and sets the number of steps so that all calls of
-# `train` together take TRAIN_S seconds (450).
+# Steps: smoke (all paths once at small sizes on the GPU, and its tokens against the processor's: what fails is known before
+# it costs), throughput, search, inference, tests, train. `train` takes the speech from exp/pretrained/speech (folders train,
+# more, dev), or from the pieces in exp/pretrained/portions once all are there; it times a step in two layouts first and sets
+# the number of steps so that all calls of `train` together take TRAIN_S seconds (450).
 #
 # A call that is killed brings back only what is in OUT by then: results go there after each step, and where OUT is set
 # the steps of a call may have 540 seconds together. On a machine that keeps nothing between calls, exp/bench/gpu and
@@ -57,8 +57,9 @@ once() {
 
 # Every path once, at small sizes, on the device that the others use. A failure here is a line; the other steps still run.
 smoke() {
-  local part=$(($1 / 4)) folder
+  local part=$(($1 / 5)) folder weights=$start
   folder=$(mktemp -d)
+  [[ ! -e $shipped/config.yaml ]] || weights=$shipped
   local tiny=(--batch 2 --steps 1 --crop-s 0.5 --config egs/mini/conf/tiny.yaml --twin egs/mini/conf/tiny.yaml)
   [[ $small ]] || tiny+=(training.mixed_precision=bf16 optimizer.name=muon training.channels_last=true)
   timeout -k 15 "$part" "$PYTHON" benchmarks/train_step.py "${tiny[@]}" --profile "$folder/profile.txt" ||
@@ -70,6 +71,8 @@ smoke() {
     timeout -k 15 "$part" "$PYTHON" benchmarks/speed.py --device "$device" --dtype "$dtype" --size tiny --batch 1 --batch 2 \
       --seconds 1 --runs 1 --stage round_trip || echo "smoke: inference in $dtype failed (exit $?)" >&2
   done
+  # Are the answers right? By the encoder, search and decoder of users: alone, together, in chunks.
+  once "$out/devices.json" "$part" "$PYTHON" benchmarks/devices.py egs/mini/corpus --model "$weights" --device "$device"
   rm -rf "$folder"
 }
 

@@ -1,7 +1,9 @@
-"""The measurements behind docs/long_audio.md run, and print what they say they print."""
+"""The measurements behind docs/long_audio.md and of devices run, and print what they say they print."""
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import shutil
 import subprocess
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from codec import Codec
+from codec import Codec, CodecError
 from codec.inference import PreparedEncoder
 from codec.inference.lstm import RUN_UPS
 
@@ -65,3 +67,18 @@ def test_lanes(folder: Path, tiny_codec: Codec, tiny_model_dir: Path) -> None:
     assert run_up in RUN_UPS
     assert title == f"{tiny_model_dir}, 1 threads: a pass in parts with a run-up of {run_up} frames is chosen"
     assert result.startswith("  6.0 s: one pass ") and result.endswith(" of it; 0 tokens differ")
+
+
+def test_devices(folder: Path, tiny_model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("--model", tiny_model_dir, "--device", "cpu", "--files", 2, "--seconds", 3)
+    (result,) = map(json.loads, measured("devices.py", folder, *options))
+    assert result["tokens"] == 113 + 226  # of 1.5 and 3 s, and 7 samples each
+    assert result["alone"] == result["together"] == result["in_chunks"] == 0
+    assert result["difference"] < 1e-4 and 0 < result["noise_bfloat16"] < 0.05
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    devices = importlib.import_module("devices")
+    original = devices.in_chunks
+    monkeypatch.setattr(devices, "in_chunks", lambda codec, recording: original(codec, recording).flip(0))
+    message = r"^cpu does not give what the processor gives: in_chunks 0\.\d+ \(at most 0\.005\)$"
+    with pytest.raises(CodecError, match=message):
+        devices.main(folder, str(tiny_model_dir), "cpu", 2, 3.0)

@@ -11,9 +11,12 @@ from test_search import plain, table_of, weight_of
 from torch.utils._python_dispatch import TorchDispatchMode
 from triton.runtime import interpreter
 
+from codec import Codec
 from codec.quantizers.search import CodeSearch, LinearCodes, Screen, fused
 from codec.quantizers.search.fused import GROUP, SLOTS, Tiles, nearest_fused
 from codec.quantizers.search.screen import ScreenChunk
+from codec.quantizers.simvq import SimVQ
+from codec.streaming import encode_chunks
 
 DEVICE = torch.device("cpu" if os.environ.get("TRITON_INTERPRET") else "cuda")
 SMALL = Tiles(16, 128, 16, 4, 2)  # so that little data fills several
@@ -170,6 +173,30 @@ def test_what_is_not_finite_gets_code_zero_and_harms_nobody() -> None:
     assert nearest_fused(queries[:0].to(DEVICE), codes, screen).shape == (0,)
     huge, _ = codes_on_device(1e30 * same.table)  # squares overflow float32
     assert nearest_fused(huge.table[:5], huge, Screen.of(huge, torch.bfloat16)).tolist() == list(range(5))
+
+
+def test_recordings_are_encoded_as_by_the_plain_search(
+    tiny_codec: Codec, speech: torch.Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alone, several at once, and one in chunks: each time the latents lie otherwise in memory."""
+    monkeypatch.setattr(fused, "unavailable", lambda device: None)
+    codec, quantizer = tiny_codec.to(DEVICE), tiny_codec.quantizer
+    assert isinstance(quantizer, SimVQ)
+    speech = speech[12000:21600].to(DEVICE)
+    latent = codec.latents(speech)[0].t()
+    quantizer.initialize(latent, "covariance", torch.Generator().manual_seed(1))  # so that all codes serve
+    several = [speech, speech[3000:8000]]
+    calls: list[int] = []
+    original = fused.nearest_fused
+    monkeypatch.setattr(fused, "nearest_fused", lambda *given: calls.append(1) or original(*given))
+    answers = []
+    for search in (CodeSearch(screened=(), fused=()), CodeSearch(screened=(), fused=(DEVICE.type,))):
+        quantizer._search = search
+        chunks = torch.cat(list(encode_chunks(codec, speech.split(4000))))
+        together = codec.encode(several).tokens
+        answers.append([codec.encode(speech).tokens[0].tolist(), together.tolist(), chunks.tolist()])
+    assert answers[0] == answers[1]
+    assert len(calls) >= 4 and len(set(answers[0][0])) > 10
 
 
 def test_nothing_as_large_as_queries_times_codes_is_ever_made() -> None:
