@@ -267,7 +267,8 @@ class Codec(nn.Module):
         padded = torch.zeros(len(items), 1, max(own), dtype=torch.float32, device=self.device)
         for row, item in zip(padded, items, strict=True):
             row[:, : item.shape[-1]] = item
-        latent = self.inference.latents(self.encoder, padded, None if min(own) == max(own) else torch.tensor(own))
+        lengths = None if min(own) == max(own) else torch.tensor(own, device="cpu")
+        latent = self.inference.latents(self.encoder, padded, lengths)
         return self._zero_behind(latent, own), own
 
     def _embed(self, tokens: AnyTokens) -> tuple[Tensor, list[int]]:
@@ -282,7 +283,7 @@ class Codec(nn.Module):
         frames = [-(-item // self.hop_length) for item in own]
         longest = max(frames)
         # The decoder's attention and group norm would mix padding into the speech: they are told where a row ends.
-        own_frames = None if min(frames) == longest else torch.tensor(frames)
+        own_frames = None if min(frames) == longest else torch.tensor(frames, device="cpu")
         decoded = self.inference.audio(self.decoder, quantized[..., :longest], own_frames)
         for row, item, waveform in zip(audio, own, decoded, strict=True):
             given = min(item, audio.shape[-1])  # cut last: what a sample is depends on all tokens

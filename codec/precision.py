@@ -66,7 +66,8 @@ def _turn_to_full() -> tuple[str, bool, list[str]]:
         tf32 = False
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
-    for switch in torch.backends.mkldnn.conv, torch.backends.mkldnn.rnn:  # type: ignore[attr-defined]
+    # The older way of saying no leaves these to what is said for all of cuDNN or of torch in the newer one.
+    for switch in _switches()[2:]:
         switch.fp32_precision = "ieee"
     return overall, tf32, before
 

@@ -143,7 +143,7 @@ class StreamDecoder:
         self._codec = codec
         self._window, self._overlap, fade = windows.sizes(codec)
         self._joiner = _Joiner(fade)
-        self._held = torch.zeros(0, dtype=torch.int64)  # from frame `begin` on
+        self._held = torch.zeros(0, dtype=torch.int64, device="cpu")  # from frame `begin` on
         self._begin = self._start = 0  # `start`: frame of the next window
         self._finished = False
 
@@ -248,7 +248,8 @@ class _Joiner:
     """Windows of one recording, in order, to one signal."""
 
     def __init__(self, fade: int) -> None:
-        self.rise = (torch.arange(fade).float() + 0.5) / max(1, fade)  # linear: the neighbours are nearly equal
+        places = torch.arange(fade, dtype=torch.float32, device="cpu")
+        self.rise = (places + 0.5) / max(1, fade)  # linear: the neighbours are nearly equal
         self.position = 0  # samples given so far
         self.tail: Tensor | None = None  # (fade,): the window before, from `position` on
 

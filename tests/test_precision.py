@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from torch.nn import functional
 
 from codec import Codec
+from codec.audio import resample
 from codec.precision import _switches, full_float32
 from codec.streaming import encode_chunks
 
@@ -46,6 +50,50 @@ def test_single_switches_of_a_caller_stay_his() -> None:
         assert {switch.fp32_precision for switch in _switches()} <= {"none", "ieee"}
     assert torch.backends.cudnn.conv.fp32_precision == "ieee"  # type: ignore[attr-defined]
     assert torch.backends.cudnn.rnn.fp32_precision == "tf32"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("switch", ["", "cudnn", "cudnn.conv", "cudnn.rnn", "cuda.matmul", "mkldnn"])
+def test_the_newer_switches_for_many_are_off_inside_too(switch: str) -> None:
+    """Each in a process of its own: of some of these there is no way back to how torch starts."""
+    program = f"""
+import torch
+from codec.precision import _switches, full_float32
+part = torch.backends
+for name in {switch.split(".") if switch else []}:
+    part = getattr(part, name)
+part.fp32_precision = "tf32" if {switch!r} != "mkldnn" else "bf16"
+before = [switch.fp32_precision for switch in _switches()]
+with full_float32():
+    assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    inside = [switch.fp32_precision for switch in _switches()]
+    assert set(inside) <= {{"none", "ieee"}}, inside
+after = [switch.fp32_precision for switch in _switches()]
+assert after == before, (before, after)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_bottlenecks_and_resampling_run_in_it(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def watched(function: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def call(*arguments: object, **named: object) -> torch.Tensor:
+            seen.append(torch.get_float32_matmul_precision())
+            return function(*arguments, **named)
+
+        return call
+
+    torch.set_float32_matmul_precision("medium")
+    quantizer = tiny_codec.quantizer
+    monkeypatch.setattr(quantizer, "search_rows", watched(quantizer.search_rows))
+    monkeypatch.setattr(quantizer, "look_up", watched(quantizer.look_up))
+    monkeypatch.setattr(functional, "conv1d", watched(functional.conv1d))
+    tokens = quantizer.encode(torch.randn(1, tiny_codec.latent_dim, 4))
+    quantizer.decode(tokens)
+    resample(torch.randn(1000), 16_000, 24_000)
+    assert seen == ["highest"] * 3
+    assert torch.get_float32_matmul_precision() == "medium"
 
 
 def test_the_encoder_runs_in_it(tiny_codec: Codec, monkeypatch: pytest.MonkeyPatch) -> None:

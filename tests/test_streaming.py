@@ -177,6 +177,22 @@ def test_what_is_pushed_gives_what_chunks_give(tiny_codec: Codec, speech: Tensor
         StreamDecoder(tiny_codec).finish()
 
 
+def test_the_default_device_is_not_asked(tiny_codec: Codec, speech: Tensor) -> None:
+    """Scripts set it for what they make themselves."""
+    recordings = [speech[:9000], speech[:5000]]
+
+    def results() -> list[Tensor]:
+        tokens = torch.cat(list(encode_chunks(tiny_codec, speech.split(5000))))
+        parts = torch.cat(list(decode_chunks(tiny_codec, tokens.split(30), Windows(0.8, 0.2))))
+        both = tiny_codec.encode(recordings)
+        return [tokens, parts, *both, tiny_codec.decode(both), tiny_codec.latents(recordings)]
+
+    expected = results()
+    with torch.device("meta"):
+        found = results()
+    assert all(torch.equal(one, other) for one, other in zip(expected, found, strict=True))
+
+
 def test_windows_of_another_length_keep_an_overlap() -> None:
     assert Windows.of(60) == Windows(60, 2.0) and Windows.of(1) == Windows(1, 0.25)
 

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from codec.audio.interpolation import Interpolator, Kernel
 from codec.errors import CodecError
+from codec.precision import full_float32
 from codec.tensors import check_float
 
 _MAX_TAPS = 1 << 20  # of the table of kernels; its size is the product of the reduced rates
@@ -145,7 +146,9 @@ def _table(step: int, made: int, kernel: Kernel, dtype: torch.dtype) -> Tensor:
 def _convolve(audio: Tensor, step: int, made: int, kernel: Kernel) -> Tensor:
     """(..., margin + T + margin) -> (..., T // step * made)."""
     rows = audio.reshape(-1, 1, audio.shape[-1])
-    resampled = F.conv1d(rows, _table(step, made, kernel, rows.dtype).to(rows.device), stride=step)  # (N, made, steps)
+    table = _table(step, made, kernel, rows.dtype).to(rows.device)
+    with torch.autocast(audio.device.type, enabled=False), full_float32():  # tokens depend on it
+        resampled = F.conv1d(rows, table, stride=step)  # (N, made, steps)
     return resampled.transpose(1, 2).reshape(*audio.shape[:-1], -1)
 
 

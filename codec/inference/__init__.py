@@ -7,6 +7,7 @@ needed, and made again when those have changed. What was measured is in docs/spe
 
 from __future__ import annotations
 
+import threading
 from typing import Any, Literal, get_args
 
 import torch
@@ -24,7 +25,7 @@ from codec.precision import full_float32
 
 DecoderDtype = Literal["float32", "bfloat16"]
 
-__all__ = ["DecoderDtype", "Inference", "PreparedDecoder", "PreparedEncoder"]
+__all__ = ["DecoderDtype", "Inference", "PreparedDecoder", "PreparedEncoder", "takes_graphs"]
 
 
 class Inference:
@@ -37,6 +38,7 @@ class Inference:
     Args:
         dtype: of the decoder's matrix products; the encoder and the search stay in float32.
         compile: the decoder's backbone by torch.compile; on a GPU with CUDA graphs, which want few different lengths.
+            Threads other than the first do without the graphs, which torch keeps for that one.
 
     Raises:
         CodecError: an unknown ``dtype``, or ``compile`` with another than float32.
@@ -52,7 +54,7 @@ class Inference:
         self.compile = compile
         self._encoder: tuple[WeightsSeen, PreparedEncoder] | None = None
         self._decoder: tuple[WeightsSeen, PreparedDecoder] | None = None
-        self._backbone: tuple[VocosBackbone, Any] | None = None  # and its compiled form
+        self._backbones: dict[bool, tuple[VocosBackbone, Any]] = {}  # and compiled forms, with CUDA graphs or without
 
     @full_float32()
     def latents(self, encoder: SEANetEncoder, audio: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -117,20 +119,26 @@ class Inference:
 
     def _compiled(self, decoder: Any, quantized: Tensor, frame_lengths: Tensor | None) -> Tensor:
         """The compiler takes no complex numbers: the head stays outside."""
-        if self._backbone is None or self._backbone[0] is not decoder.backbone:
-            graphs = quantized.device.type == "cuda"
+        graphs = takes_graphs(quantized.device)
+        if graphs not in self._backbones or self._backbones[graphs][0] is not decoder.backbone:
             compiled = torch.compile(decoder.backbone, dynamic=not graphs, mode="reduce-overhead" if graphs else None)
-            self._backbone = decoder.backbone, compiled
+            self._backbones[graphs] = decoder.backbone, compiled
+        backbone = self._backbones[graphs][1]
         if frame_lengths is None:
-            return decoder.head(self._backbone[1](quantized).clone())  # a graph's output lives until its next run
+            return decoder.head(backbone(quantized).clone())  # a graph's output lives until its next run
         mask = frame_mask(frame_lengths, quantized.shape[-1], quantized.device)
-        return decoder.head(self._backbone[1](quantized, mask).clone(), mask)
+        return decoder.head(backbone(quantized, mask).clone(), mask)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Inference:  # a copied codec prepares its own
         return Inference(self.dtype, compile=self.compile)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_encoder": None, "_decoder": None, "_backbone": None}
+        return {**self.__dict__, "_encoder": None, "_decoder": None, "_backbones": {}}
+
+
+def takes_graphs(device: torch.device) -> bool:
+    """Whether torch can keep CUDA graphs here: in a thread that did not import it, it ends with a bare assertion."""
+    return device.type == "cuda" and threading.current_thread() is threading.main_thread()
 
 
 def _by_length(decoder: PreparedDecoder, quantized: Tensor, frame_lengths: Tensor, hop_length: int) -> Tensor:

@@ -75,7 +75,7 @@ class Conv1d(nn.Module):
         count = int((right + extended - own).max())
         if not count:
             return x
-        columns = own + torch.arange(count)  # (B, count)
+        columns = own + torch.arange(count, device=own.device)  # (B, count)
         sources = torch.where(columns < extended, columns, 2 * (extended - 1) - columns)
         real = ((sources >= 0) & (sources < own)).unsqueeze(1).to(x.device)
         columns, sources = (

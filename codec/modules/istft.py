@@ -12,6 +12,24 @@ MAX_LOG_MAGNITUDE = math.log(1e2)
 PIECE_FRAMES = 512  # whose spectra are in memory at a time
 
 
+def real_signal(spectrum: Tensor, n_fft: int, norm: str | None = None) -> Tensor:
+    """``torch.fft.irfft``: (..., n_fft // 2 + 1) complex -> (..., n_fft), on every device the same.
+
+    A real signal has a real mean, and a real Nyquist bin. Where the imaginary part of these is not 0, the libraries of
+    processors pass it over; cuFFT reads it for some lengths (https://github.com/pytorch/pytorch/issues/154496).
+    """
+    if spectrum.device.type != "cpu":
+        spectrum = with_real_ends(spectrum, n_fft)
+    return torch.fft.irfft(spectrum, n=n_fft, norm=norm)
+
+
+def with_real_ends(spectrum: Tensor, n_fft: int) -> Tensor:
+    """The same without the imaginary parts that belong to no real signal."""
+    bins = torch.arange(spectrum.shape[-1], device=spectrum.device)
+    inner = (bins > 0) & (2 * bins != n_fft)
+    return torch.complex(spectrum.real, spectrum.imag * inner)
+
+
 class ISTFTHead(nn.Module):
     """One linear layer to log-magnitude and phase, then an inverse STFT with "same" padding.
 
@@ -62,7 +80,7 @@ class ISTFTHead(nn.Module):
         log_magnitude, phase = self.out(x.float()).chunk(2, dim=-1)  # each (B, F, n_fft/2 + 1)
         # Limited before exp, which can overflow, and whose gradient then is not a number.
         magnitude = log_magnitude.clamp(max=MAX_LOG_MAGNITUDE).exp()
-        return torch.fft.irfft(torch.polar(magnitude, phase), n=self.n_fft) * self.window
+        return real_signal(torch.polar(magnitude, phase), self.n_fft) * self.window
 
     def _overlap_add(self, pieces: Iterable[Tensor], F: int) -> Tensor:
         """Pieces (B, f, n_fft) of F frames together -> (B, F * hop): sum them at their places and trim both ends."""

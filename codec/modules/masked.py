@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 def frame_mask(lengths: Tensor, num_frames: int, device: torch.device) -> Tensor:
     """(B,) -> (B, 1, F), True for each row's own frames."""
-    return (torch.arange(num_frames) < lengths.cpu().view(-1, 1)).unsqueeze(1).to(device)
+    frames = torch.arange(num_frames, device="cpu")  # whatever the default device
+    return (frames < lengths.cpu().view(-1, 1)).unsqueeze(1).to(device)
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

@@ -28,6 +28,7 @@ from torch.nn import functional as F
 
 from codec.config import QuantizerConfig
 from codec.errors import CodecError
+from codec.precision import full_float32
 
 Settings = TypeVar("Settings", bound=QuantizerConfig)
 
@@ -140,7 +141,7 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
         Raises:
             CodecError: latents of another width.
         """
-        with torch.autocast(latent.device.type, enabled=False):
+        with torch.autocast(latent.device.type, enabled=False), full_float32():
             rows = self._rows(latent.float())
             if rows.numel() == 0:
                 return self._tokens(rows.new_zeros(len(rows), dtype=torch.int64), latent)
@@ -149,8 +150,8 @@ class Quantizer(nn.Module, ABC, Generic[Settings]):
             return self._tokens(torch.where(finite, tokens, 0), latent)
 
     def decode(self, tokens: Tensor) -> Tensor:
-        """Tokens (B, ...) -> quantised latents (B, D, ...)."""
-        with torch.autocast(tokens.device.type, enabled=False):
+        """Tokens (B, ...) -> quantised latents (B, D, ...), in float32."""
+        with torch.autocast(tokens.device.type, enabled=False), full_float32():
             rows = self.look_up(tokens.flatten())
         return rows.view(*tokens.shape, self.dim).movedim(-1, 1)
 

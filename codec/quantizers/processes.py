@@ -33,7 +33,7 @@ def gather_rows(rows: Tensor) -> Tensor:
     """(N, ...) of each process -> (processes * N, ...), process by process, without gradient."""
     if process_count() == 1:
         return rows.detach()
-    parts = [torch.empty_like(rows) for _ in range(process_count())]
+    parts = [torch.empty_like(rows, memory_format=torch.contiguous_format) for _ in range(process_count())]
     dist.all_gather(parts, rows.detach().contiguous())
     return torch.cat(parts)
 

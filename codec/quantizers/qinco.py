@@ -31,11 +31,17 @@ class Stage(nn.Module):
         self.forget()
 
     def forget(self, generator: torch.Generator | None = None) -> None:
-        """The networks as they start."""
+        """The networks as they start; ``generator`` is one of the processor's."""
         nn.init.zeros_(self.join.weight)
         nn.init.zeros_(self.join.bias)
         for layer in self.up:
-            nn.init.normal_(cast(nn.Linear, layer).weight, std=1e-3, generator=generator)
+            weight = cast(nn.Linear, layer).weight
+            if generator is None:
+                nn.init.normal_(weight, std=1e-3)
+            else:  # drawn there, wherever the weights are
+                drawn = torch.randn(weight.shape, generator=generator, device="cpu")
+                with torch.no_grad():
+                    weight.copy_(1e-3 * drawn)
 
     @torch.no_grad()
     def best(self, left: Tensor, decoded: Tensor) -> tuple[Tensor, Tensor]:

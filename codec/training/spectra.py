@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from codec.audio.mel import mel_bands
+from codec.modules.istft import real_signal
 
 
 class _RealTransform(torch.autograd.Function):
@@ -24,7 +25,7 @@ class _RealTransform(torch.autograd.Function):
         # dx[n] = Re sum_k g[k] exp(2 pi i k n / N) over the half that rfft gives; irfft counts all but its ends twice.
         bins = torch.arange(ctx.length // 2 + 1, device=gradients[0].device)
         shares = torch.where((bins == 0) | (2 * bins == ctx.length), 1.0, 0.5)
-        return torch.fft.irfft(gradients[0] * shares, n=ctx.length, norm="forward")
+        return real_signal(gradients[0] * shares, ctx.length, norm="forward")
 
 
 def stft(audio: Tensor, n_fft: int, hop_length: int, window: Tensor | None = None) -> Tensor:

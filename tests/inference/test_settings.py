@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 from codec import Codec, CodecError, audio
 from codec.cli import main
+from codec.inference import takes_graphs
 from codec.streaming import decode_chunks
 
 
@@ -51,6 +53,15 @@ def test_a_prepared_codec_can_still_be_trained(tiny_model_dir: Path, speech: Ten
     plain = codec.quantizer.encode(codec.encoder(speech.view(1, 1, -1)).detach())
     assert torch.equal(codec.encode(speech).tokens, plain)
     assert not torch.equal(plain, before.tokens)
+
+
+def test_cuda_graphs_are_for_the_first_thread() -> None:
+    seen: list[bool] = []
+    thread = threading.Thread(target=lambda: seen.append(takes_graphs(torch.device("cuda"))))
+    thread.start()
+    thread.join()
+    assert seen == [False]
+    assert takes_graphs(torch.device("cuda")) and not takes_graphs(torch.device("cpu"))
 
 
 def test_compile_is_asked_for_once_and_gives_the_same(

@@ -230,7 +230,7 @@ def test_the_search_of_a_bottleneck_is_fused_where_it_may_be(monkeypatch: pytest
         (CodeSearch(fused=(DEVICE.type,)), False, 0),  # training: the host may not wait
         (CodeSearch(fused=()), True, 0),
     ):
-        fused.unavailable(DEVICE)  # which tries the kernels
+        fused.unavailable(codes.table.device)  # which tries the kernels
         calls.clear()
         for _ in range(2):
             assert torch.equal(search.nearest(queries.to(DEVICE), codes, keep=keep, frozen=True).cpu(), expected)

@@ -100,7 +100,8 @@ def _missing(device: torch.device) -> str | None:
     try:  # it builds a launcher with the system's C compiler, which may be missing, or the headers of Python
         for count in (1, FEW.queries + 1):  # as for few queries, and as for many
             nearest_fused(codes.table[:count], codes, Screen.of(codes, torch.bfloat16))
-    except (RuntimeError, OSError, SubprocessError, CompilationError, TritonError) as error:
+    # An assertion is Triton's way of saying that it does not find the driver's library.
+    except (RuntimeError, OSError, AssertionError, SubprocessError, CompilationError, TritonError) as error:
         logger.warning("codes are searched plainly on %s: Triton cannot build the fused search (%s)", device, error)
         return "Triton cannot build its kernels"
     return None

@@ -91,7 +91,8 @@ class CodeSearch:
 
     def _made(self, codes: LinearCodes, dtype: torch.dtype, dims: int) -> Screen | IntegerScreen:
         """For processors: in integers where those are fast, unless few directions or few codes are less work still."""
-        if dims == codes.table.shape[1] >= WIDE and len(codes) >= MANY and byte_product.fast():
+        on_processor = codes.table.device.type == "cpu"
+        if on_processor and dims == codes.table.shape[1] >= WIDE and len(codes) >= MANY and byte_product.fast():
             return IntegerScreen.of(codes, self.chunk)
         return Screen.of(codes, dtype, self.chunk, dims)
 

@@ -1,0 +1,169 @@
+"""A device that computes on the processor and refuses what a GPU refuses: tensors of two places, foreign generators.
+
+No GPU is at hand where these tests run. Tensors of this one say that they are on another device, so that the package
+takes the ways that it has for those; every operation runs on the processor's tensor within, whose layout they have.
+Importing this changes torch for the whole process: for processes of their own only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+
+aten = torch.ops.aten
+# Those that may have tensors of both places.
+BETWEEN = {
+    aten.copy_.default,
+    aten._to_copy.default,
+    aten.index.Tensor,
+    aten.index_put_.default,
+    aten.index_put.default,
+    aten._index_put_impl_.default,
+    aten.set_.source_Tensor,
+    aten._has_compatible_shallow_copy_type.default,
+}
+
+
+class _Backend(_DummyBackendModule):
+    """What torch asks of a device's module."""
+
+    def get_amp_supported_dtype(self) -> list[torch.dtype]:
+        return [torch.bfloat16]
+
+
+_setup_privateuseone_for_python_backend("pretended", _Backend())
+DEVICE = torch.device("pretended", 0)
+torch.__future__.set_overwrite_module_params_on_conversion(True)
+_tensor = torch.tensor
+
+
+def _tensor_there(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
+    """``torch.tensor``, which allocates before anybody can step in."""
+    made = _tensor(data, *args, **kwargs)
+    return made if device is None else made.to(device)
+
+
+def _enter(self: Any) -> None:
+    self.without_gradient = torch.no_grad()
+    self.without_gradient.__enter__()
+
+
+torch.tensor = _tensor_there
+# Wrapped tensors cannot be made in inference mode.
+torch.inference_mode.__enter__ = _enter  # type: ignore[method-assign]
+torch.inference_mode.__exit__ = lambda self, *error: self.without_gradient.__exit__(*error)  # type: ignore[method-assign]
+
+
+class There(Tensor):
+    """A tensor on the device; ``here`` is what it computes with."""
+
+    here: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> There:
+        made = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+            cls,
+            here.size(),
+            strides=here.stride(),
+            storage_offset=here.storage_offset(),
+            dtype=here.dtype,
+            layout=here.layout,
+            device=DEVICE,
+        )
+        made.here = here
+        return made  # type: ignore[no-any-return]
+
+    @classmethod
+    def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(function, args, kwargs or {})
+
+    def __repr__(self, **_: Any) -> str:  # type: ignore[override]
+        return f"There({self.here})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> There:
+        copy = There(self.here.clone()).requires_grad_(self.requires_grad)
+        copy._is_param = getattr(self, "_is_param", False)  # type: ignore[attr-defined]
+        memo[id(self)] = copy
+        return copy  # type: ignore[return-value]
+
+    def tolist(self) -> Any:
+        return self.here.tolist()
+
+    def numpy(self, **_: Any) -> Any:  # type: ignore[override]
+        raise TypeError("a tensor of the device is no array: copy it first")
+
+    def data_ptr(self) -> int:
+        return self.here.data_ptr()
+
+
+class Pretending(TorchDispatchMode):
+    """Within, ``.to(DEVICE)`` and ``device=DEVICE`` lead to :class:`There`."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return run(function, args, kwargs or {})
+
+
+def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """The operation on the processor.
+
+    Raises:
+        RuntimeError: on a GPU it would be one.
+    """
+    tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    there = [tensor for tensor in tensors if isinstance(tensor, There)]
+    elsewhere = [tensor for tensor in tensors if not isinstance(tensor, There)]
+    if there and function not in BETWEEN and any(tensor.ndim for tensor in elsewhere):
+        raise RuntimeError(
+            f"{function}: tensors of two devices, of shapes {[tuple(tensor.shape) for tensor in tensors]}"
+        )
+    _check_indices(function, args, bool(there))
+    kwargs = dict(kwargs)
+    place = kwargs.pop("device", None)
+    if place is not None:
+        kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"} | {"device": "cpu"}
+        place = torch.device(place)
+    on_device = place.type == DEVICE.type if place is not None else bool(there)
+    if on_device and isinstance(kwargs.get("generator"), torch.Generator):
+        raise RuntimeError(f"{function}: a generator of the processor's for a tensor of the device")
+    function_here = _lstm_cell if function is aten._thnn_fused_lstm_cell.default else function
+    result = function_here(*tree_map(_here, args), **tree_map(_here, kwargs))
+    if function is aten._to_copy.default and place is not None and result.data_ptr() == _here(args[0]).data_ptr():
+        result = result.clone()
+    if function is aten.copy_.default:
+        return args[0]
+
+    def back(made: Any) -> Any:
+        if not isinstance(made, Tensor) or function in (aten._local_scalar_dense.default, aten.equal.default):
+            return made
+        given = next((tensor for tensor in tensors if _here(tensor) is made), None)  # in place
+        if given is not None:
+            return given
+        return There(made) if on_device else made
+
+    return tree_map(back, result)
+
+
+def _check_indices(function: Any, args: Any, there: bool) -> None:
+    if function is aten.index.Tensor and there and not isinstance(args[0], There):
+        raise RuntimeError("indices of the device for a tensor of the processor's")
+    puts = function in (aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
+    if puts and there and not (isinstance(args[0], There) and (isinstance(args[2], There) or not args[2].ndim)):
+        raise RuntimeError("put by indices from one device to another")
+
+
+def _here(leaf: Any) -> Any:
+    return leaf.here if isinstance(leaf, There) else leaf
+
+
+def _lstm_cell(of_input: Tensor, of_hidden: Tensor, cell: Tensor, *biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A step that devices have in one operation, and processors do not: without gradient."""
+    gates = of_input + of_hidden + sum(biases)
+    take, keep, new, give = gates.chunk(4, dim=1)
+    cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
+    return give.sigmoid() * cell.tanh(), cell, gates

@@ -1,0 +1,102 @@
+"""The cases of test_pretended_device.py, which starts them in a process of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from contract_worker import SYSTEMS, latents, make
+from pretended import DEVICE, Pretending, There
+from torch import Tensor
+
+from codec import Codec
+from codec.inference import Inference
+from codec.quantizers.search import fused
+from codec.quantizers.usage import CodeUsage
+from codec.streaming import Windows, decode_chunks, encode_chunks
+from codec.training.warmup import codebook_sample
+
+
+@pytest.fixture(autouse=True)
+def pretending(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(fused, "unavailable", lambda device: "its kernels have tests of their own")
+    with Pretending():
+        yield
+
+
+def here(tensor: Tensor) -> Tensor:
+    """On the processor; what came must have been on the device."""
+    assert isinstance(tensor, There)
+    return tensor.here
+
+
+def test_it_refuses_what_a_gpu_refuses() -> None:
+    rows = torch.arange(12.0).view(3, 4).to(DEVICE)
+    assert rows.device == DEVICE and rows.t().stride() == (1, 4) and bool((rows + 1 > 0).all())
+    refused: list[Callable[[], Any]] = [
+        lambda: rows + torch.ones(4),
+        lambda: torch.cat([rows, torch.ones(3, 4)]),
+        lambda: torch.ones(3)[rows[:, 0].long()],
+        lambda: rows.normal_(generator=torch.Generator()),
+    ]
+    for attempt in refused:
+        with pytest.raises(RuntimeError, match=r"two devices|of the device|generator"):
+            attempt()
+
+
+def test_recordings_are_encoded_and_decoded_as_by_the_processor(tiny_codec: Codec, speech: Tensor) -> None:
+    both = {}
+    short, long = speech[9000:20000], speech[9000:42000]
+    for name, place in (("processor", torch.device("cpu")), ("device", DEVICE)):
+        codec = Codec(tiny_codec.config).eval()
+        codec.load_state_dict(tiny_codec.state_dict())
+        codec.to(place)
+        lengths = torch.tensor([len(short), 8000])
+        padded = torch.stack([short, short])
+        tokens = codec.encode([short, long])
+        stream = torch.cat(list(encode_chunks(codec, long.split(7000))))
+        parts = torch.cat(list(decode_chunks(codec, stream.split(50), Windows(0.8, 0.2))))
+        found = [
+            codec.encode(short).tokens,
+            codec.encode(short, sample_rate=16_000).tokens,
+            codec.encode(padded.to(place), lengths=lengths.to(place)).tokens,
+            *tokens,
+            stream,
+            codec.decode(tokens),
+            codec.decode(stream),
+            parts,
+            codec.latents([short, long]),
+            codec.decode_latents(codec.latents([short, long]), torch.tensor([len(short), len(long)])),
+            codec.embed(tokens),
+        ]
+        codec.inference = Inference("bfloat16")
+        found += [codec.decode(tokens), codec.decode(stream)]
+        both[name] = [here(one) if name == "device" else one for one in found]
+    for expected, given in zip(both["processor"], both["device"], strict=True):
+        torch.testing.assert_close(given, expected, rtol=1e-3, atol=0.02 if expected.is_floating_point() else 0)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_every_bottleneck_starts_learns_and_codes_there(system: str) -> None:
+    rows = torch.randn(300, 8, generator=torch.Generator().manual_seed(1))
+    answers = []
+    for place in (torch.device("cpu"), DEVICE):
+        quantizer = make(system).to(place)
+        for method in ("kmeans", "covariance"):
+            quantizer.initialize(rows.to(place), method, torch.Generator().manual_seed(2))
+        latent = latents(2, 8, 20).to(place)
+        tokens = quantizer.eval().encode(latent)
+        answers.append((tokens.cpu(), quantizer.decode(tokens).detach().cpu()))
+        quantizer.describe()
+        codebook_sample(quantizer, place)
+        quantizer.train()
+        out = quantizer(latents(1, 8, 30).to(place).requires_grad_())
+        (out.loss + out.quantized.sum()).backward()
+        assert all(float(value) == float(value) for value in out.metrics.values())
+        usage = CodeUsage(quantizer.codebook_size, place)
+        usage.update(out.tokens)
+        usage.summary()
+    assert torch.equal(answers[0][0], answers[1][0])
+    torch.testing.assert_close(answers[0][1], answers[1][1])

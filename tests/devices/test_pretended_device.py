@@ -1,0 +1,17 @@
+"""The package's ways for GPUs, on a device that computes on the processor and refuses what GPUs refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def test_everything_stays_on_its_device() -> None:
+    """In a process of its own: pretending changes torch."""
+    paths = " ".join(str(folder) for folder in (HERE.parent, HERE.parent / "quantizers", HERE))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={paths}"]
+    done = subprocess.run([*command, "pretended_device.py"], cwd=HERE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
