@@ -101,6 +101,9 @@ class There(Tensor):
     def data_ptr(self) -> int:
         return self.here.data_ptr()
 
+    def untyped_storage(self) -> torch.UntypedStorage:
+        return self.here.untyped_storage()
+
 
 class Pretending(TorchDispatchMode):
     """Within, ``.to(DEVICE)`` and ``device=DEVICE`` lead to :class:`There`."""
@@ -131,8 +134,7 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     on_device = place.type == DEVICE.type if place is not None else bool(there)
     if on_device and isinstance(kwargs.get("generator"), torch.Generator):
         raise RuntimeError(f"{function}: a generator of the processor's for a tensor of the device")
-    function_here = _lstm_cell if function is aten._thnn_fused_lstm_cell.default else function
-    result = function_here(*tree_map(_here, args), **tree_map(_here, kwargs))
+    result = IN_PARTS.get(function, function)(*tree_map(_here, args), **tree_map(_here, kwargs))
     if function is aten._to_copy.default and place is not None and result.data_ptr() == _here(args[0]).data_ptr():
         result = result.clone()
     if function is aten.copy_.default:
@@ -144,7 +146,8 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = next((tensor for tensor in tensors if _here(tensor) is made), None)  # in place
         if given is not None:
             return given
-        return There(made) if on_device else made
+        # A conjugate that is still to be computed would be known within alone.
+        return There(made.resolve_conj().resolve_neg()) if on_device else made
 
     return tree_map(back, result)
 
@@ -161,9 +164,39 @@ def _here(leaf: Any) -> Any:
     return leaf.here if isinstance(leaf, There) else leaf
 
 
-def _lstm_cell(of_input: Tensor, of_hidden: Tensor, cell: Tensor, *biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A step that devices have in one operation, and processors do not: without gradient."""
-    gates = of_input + of_hidden + sum(biases)
+def _lstm_cell(
+    of_input: Tensor, of_hidden: Tensor, cell: Tensor, *biases: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    gates = of_input + of_hidden + sum(bias for bias in biases if bias is not None)
+    take, keep, new, give = _activated(gates)
+    cell = keep * cell + take * new
+    return give * cell.tanh(), cell, gates
+
+
+def _lstm_cell_backward(
+    of_output: Tensor | None, of_cell: Tensor | None, before: Tensor, cell: Tensor, gates: Tensor, has_bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    take, keep, new, give = _activated(gates)
+    of_output = torch.zeros_like(cell) if of_output is None else of_output
+    of_cell = torch.zeros_like(cell) if of_cell is None else of_cell
+    of_cell = of_cell + of_output * give * (1 - cell.tanh().square())
+    parts = (
+        of_cell * new * take * (1 - take),
+        of_cell * before * keep * (1 - keep),
+        of_cell * take * (1 - new.square()),
+        of_output * cell.tanh() * give * (1 - give),
+    )
+    of_gates = torch.cat(parts, dim=1)
+    return of_gates, of_cell * keep, of_gates.sum(dim=0) if has_bias else of_gates.new_zeros(0)
+
+
+def _activated(gates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     take, keep, new, give = gates.chunk(4, dim=1)
-    cell = keep.sigmoid() * cell + take.sigmoid() * new.tanh()
-    return give.sigmoid() * cell.tanh(), cell, gates
+    return take.sigmoid(), keep.sigmoid(), new.tanh(), give.sigmoid()
+
+
+# A step of an LSTM, which devices have in one operation, and processors do not.
+IN_PARTS = {
+    aten._thnn_fused_lstm_cell.default: _lstm_cell,
+    aten._thnn_fused_lstm_cell_backward_impl.default: _lstm_cell_backward,
+}
