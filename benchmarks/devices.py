@@ -68,9 +68,10 @@ def main(
     there.inference = Inference("bfloat16")
     noise = [there.decode(tokens).cpu() - own for tokens, own in zip(expected, audio, strict=True)]
     result["noise_bfloat16"] = float(torch.cat(noise, dim=-1).std() / torch.cat(audio, dim=-1).std())
-    print(json.dumps({"device": str(there.device), "tokens": total, **result}))
+    record = {"device": str(there.device), "tokens": total, **result}
+    print(json.dumps(record))
     if output:
-        write_text(output, json.dumps({"device": str(there.device), "tokens": total, **result}, indent=2) + "\n")
+        write_text(output, json.dumps(record, indent=2) + "\n")
     limits = dict.fromkeys(ways, MOST_TOKENS) | {"difference": MOST_DIFFERENCE, "noise_bfloat16": MOST_NOISE}
     wrong = {name: limit for name, limit in limits.items() if not result[name] <= limit}
     if wrong:

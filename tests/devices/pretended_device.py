@@ -87,9 +87,11 @@ def test_recordings_are_encoded_and_decoded_as_by_the_processor(tiny_codec: Code
         ]
         codec.inference = Inference("bfloat16")
         found += [codec.decode(tokens), codec.decode(stream)]
-        both[name] = [here(one) if name == "device" else one for one in found]
-    for expected, given in zip(both["processor"], both["device"], strict=True):
-        torch.testing.assert_close(given, expected, rtol=1e-3, atol=0.02 if expected.is_floating_point() else 0)
+        both[name] = [here(one).double() if name == "device" else one.double() for one in found]
+    limits = [1e-4] * (len(both["device"]) - 2) + [0.03, 0.03]  # of the whole, so that nothing is too soft to count
+    for expected, given, limit in zip(both["processor"], both["device"], limits, strict=True):
+        assert given.shape == expected.shape and float(expected.norm()) > 0
+        assert float((given - expected).norm() / expected.norm()) < limit
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
