@@ -82,8 +82,8 @@ class _Residual(NamedTuple):
     conv2: _Conv | WinogradConv
 
     def __call__(self, x: Tensor) -> Tensor:
-        hidden = self.conv1(F.silu(self.norm1(x))).float()
-        return x + self.conv2(F.silu(self.norm2(hidden)))
+        hidden = self.conv1(F.silu(self.norm1(x), inplace=True)).float()
+        return x + self.conv2(F.silu(self.norm2(hidden), inplace=True))
 
 
 class _Attention(NamedTuple):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from codec.inference.lstm import LEAST_FRAMES, RUN_UPS, State, lstm_in_lanes, run_up_of
+from codec.inference.lstm import LEAST_FRAMES, RUN_UPS, LSTMInLanes, State, run_up_of
 from codec.modules.conv import Conv1d, Conv1dState
 from codec.modules.seanet import EncoderState, ResidualLSTM, ResidualUnit, SEANetEncoder, Stage
 from codec.modules.transformer import CausalTransformer
@@ -143,6 +143,12 @@ class PreparedEncoder:
         noise = 0.1 * torch.randn(1, 1, samples, generator=generator, device="cpu")
         return run_up_of(self.lstm, self._frames(noise.to(self.stem.kernel), self._nothing_held(), ends=True))
 
+    @cached_property
+    def in_lanes(self) -> LSTMInLanes:
+        """The LSTM for sequences that are long enough, with weights of its own."""
+        assert self.lstm is not None
+        return LSTMInLanes(self.lstm)
+
     def _nothing_held(self) -> list[Tensor | None]:
         return [None] * (1 + sum(len(stage.units) + 1 for stage in self.stages))
 
@@ -152,7 +158,7 @@ class PreparedEncoder:
             return x, None
         alone = x.device.type == "cpu" and len(x) == 1 and x.shape[1] >= LEAST_FRAMES
         if alone and self.run_up is not None:
-            out, memory = lstm_in_lanes(self.lstm, x, self.run_up, memory)
+            out, memory = self.in_lanes(x, self.run_up, memory)
         else:
             out, memory = self.lstm(x, memory)
         return x + out, memory

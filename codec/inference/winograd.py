@@ -64,7 +64,7 @@ class WinogradConv:
         size = self.weight.shape[-1]
         self.padding = size // 2
         self.filters = size // TAPS
-        self.last_tap = self.weight[..., -1].t() if size % TAPS else None  # (C_in, C_out)
+        self.last_tap = self.weight[..., -1].t().contiguous() if size % TAPS else None  # (C_in, C_out)
         self.of_frames = torch.tensor(_OF_FRAMES, dtype=torch.float32, device=self.weight.device)
         self.of_products = torch.tensor(_OF_PRODUCTS, dtype=torch.float32, device=self.weight.device)
 
@@ -95,8 +95,11 @@ class WinogradConv:
             return F.conv1d(x.transpose(1, 2), self.weight, self.bias, padding=self.padding).transpose(1, 2)
         # All rows in one sequence of tiles: the zeros behind a row are also those before the next.
         row = OUTPUTS * -(-(frames + self.padding) // OUTPUTS)
-        padded = x.new_zeros(self.padding + B * row + self.padding, channels)
-        padded[self.padding : self.padding + B * row].view(B, row, channels)[:, :frames] = x
+        padded = x.new_empty(self.padding + B * row + self.padding, channels)
+        rows = padded[self.padding : self.padding + B * row].view(B, row, channels)
+        rows[:, :frames] = x
+        for zeros in (padded[: self.padding], rows[:, frames:], padded[self.padding + B * row :]):
+            zeros.zero_()
         out = x.new_empty(B * row, self.bias.shape[0])
         start = 0
         for piece in out.view(-1, OUTPUTS, len(self.bias)).chunk(-(-B * row // PIECE_FRAMES)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch import Tensor, nn
 from codec import Codec, CodecError, preset
 from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
-from codec.inference import encoder as encoder_module
+from codec.inference import lstm as lstm_module
 from codec.inference.decoder import _convnext
-from codec.inference.lstm import GAIN, LANES, RUN_UPS, lstm_in_lanes, run_up_of
+from codec.inference.lstm import GAIN, LANES, RUN_UPS, LSTMInLanes, run_up_of
 from codec.inference.weights import WeightsSeen
 from codec.modules.seanet import EncoderState
 from codec.modules.vocos import ConvNeXtBlock
@@ -198,16 +199,26 @@ def forgetting(bias: float, layers: int = 2) -> nn.LSTM:
     return lstm
 
 
-class Counting:
-    """An LSTM that notes the frames of each call."""
+class Counted(LSTMInLanes):
+    """Notes the steps of all lanes of each layer, and the frames that it does in one pass."""
 
     def __init__(self, lstm: nn.LSTM) -> None:
-        self.lstm, self.calls = lstm, []
-        self.num_layers, self.hidden_size = lstm.num_layers, lstm.hidden_size
+        super().__init__(lstm)
+        self.steps = [0] * len(self.layers)
+        self.in_one_pass: list[list[int]] = [[] for _ in self.layers]
+        for number, layer in enumerate(self.layers):
+            layer.alone.register_forward_hook(self._noted(number))
+            layer.recur = self._counted(number, layer.recur)  # type: ignore[method-assign]
 
-    def __call__(self, x: Tensor, *state: object) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        self.calls.append(tuple(x.shape[:2]))
-        return self.lstm(x, *state)
+    def _noted(self, number: int) -> Callable[..., None]:
+        return lambda _, given, __: self.in_one_pass[number].append(given[0].shape[1])
+
+    def _counted(self, number: int, recur: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        def counted(hidden: Tensor) -> Tensor:
+            self.steps[number] += 1
+            return recur(hidden)
+
+        return counted
 
 
 @torch.no_grad()
@@ -217,10 +228,11 @@ class Counting:
 def test_lanes_give_what_one_pass_gives(run_up: int, frames: int, bias: float) -> None:
     """Whatever the run-up: the guess that it gives is checked."""
     lstm = forgetting(bias)
+    lanes = LSTMInLanes(lstm)
     x = torch.randn(1, frames, 6)
     before = torch.rand(2, lstm.num_layers, 1, lstm.hidden_size).unbind()
     for state in (None, before):
-        ours, end = lstm_in_lanes(lstm, x, run_up, state)
+        ours, end = lanes(x, run_up, state)
         theirs, true_end = lstm(x, state)
         for one, other in ((ours, theirs), *zip(end, true_end, strict=True)):
             torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
@@ -230,26 +242,29 @@ def test_lanes_give_what_one_pass_gives(run_up: int, frames: int, bias: float) -
 def test_lanes_save_steps_only_where_the_past_is_forgotten() -> None:
     run_up = RUN_UPS[0]
     x = torch.randn(1, run_up + LANES * 60, 6)
-    short, long = Counting(forgetting(0.0)), Counting(forgetting(50.0))
-    for lstm in (short, long):
-        lstm_in_lanes(lstm, x, run_up)  # type: ignore[arg-type]
-    parts = [(LANES, run_up), (LANES, 60)]
-    assert short.calls == parts
-    assert long.calls == [*parts, (1, (LANES - 1) * 60)]  # all behind the first part in one pass, nothing repaired
+    short, long = Counted(forgetting(0.0)), Counted(forgetting(50.0))
+    for lanes in (short, long):
+        lanes(x, run_up)
+    assert short.steps == [run_up + 60] * 2 and short.in_one_pass == [[], []]
+    # Behind the first part nothing is right. A round of repairs puts one more right; the rest is done in one pass.
+    assert long.steps == [run_up + 60 + 60] * 2
+    assert long.in_one_pass == [[(LANES - 2) * 60]] * 2
 
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    ("held", "again"),
+    ("held", "whole_parts", "in_one_pass"),
     [
-        ((3,), [(1, 60)]),
-        ((11, 1), [(2, 60)]),
-        ((3, 4), [(2, 60), (1, 60)]),  # the second only ends right when the first does
-        ((3, 4, 5), [(3, 60), (2, 60), (1, 7 * 60)]),  # and so on: in one pass then
+        ((3,), 0, []),
+        ((11, 1), 0, []),
+        ((3, 4), 1, []),  # the second only ends right when the first does
+        ((3, 4, 5), 2, [7 * 60]),  # and so on: in one pass then
     ],
 )
-def test_parts_that_hold_on_longer_are_computed_again(held: tuple[int, ...], again: list[tuple[int, int]]) -> None:
-    """The first input opens the first layer's forget gates, all through the run-ups of some parts."""
+def test_parts_that_hold_on_longer_are_computed_again(
+    held: tuple[int, ...], whole_parts: int, in_one_pass: list[int]
+) -> None:
+    """The first input opens the first layer's forget gates, all through the run-ups of some parts and 15 frames on."""
     run_up, length = 32, 60
     lstm = forgetting(0.0)
     for layer in range(2):
@@ -259,19 +274,40 @@ def test_parts_that_hold_on_longer_are_computed_again(held: tuple[int, ...], aga
     x[..., 0] = 0
     for part in held:
         x[0, run_up + part * length - 45 : run_up + (part + 1) * length - 45, 0] = 1
-    counting = Counting(lstm)
-    outputs, end = lstm_in_lanes(counting, x, run_up)  # type: ignore[arg-type]
-    assert counting.calls == [(LANES, run_up), (LANES, length), *again]
+    lanes = Counted(lstm)
+    outputs, end = lanes(x, run_up)
+    repairs = lanes.steps[0] - run_up - length * (1 + whole_parts)
+    assert lanes.in_one_pass == [in_one_pass, []] and lanes.steps[1] == run_up + length
+    assert repairs == 0 if in_one_pass else 15 < repairs < 45  # as soon as the states agree again
     expected, true_end = lstm(x)
     for one, other in ((outputs, expected), *zip(end, true_end, strict=True)):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("packed", [True, False])
+def test_lanes_with_and_without_packed_weights(packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights of published size, and a torch without MKL."""
+    if packed and not hasattr(torch.ops.mkl, "_mkl_linear"):
+        pytest.skip("torch is without MKL")
+    if not packed:
+        monkeypatch.setattr(lstm_module._Layer, "packed", None)
+    torch.manual_seed(0)
+    lstm = nn.LSTM(512, 512, 2, batch_first=True)
+    x = torch.randn(1, 300, 512)
+    lanes = Counted(lstm)
+    outputs, end = lanes(x, 48)
+    assert lanes.steps == [48 + 21] * 2 and (lanes.layers[0].packed is not None) == packed
+    expected, true_end = lstm(x)
+    for one, other in ((outputs, expected), *zip(end, true_end, strict=True)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=2e-6)
+
+
+@torch.no_grad()
 def test_what_is_no_number_stays_none_behind_it() -> None:
     x = torch.randn(1, 32 + LANES * 60, 6)
     x[0, 200] = torch.nan
-    outputs, end = lstm_in_lanes(forgetting(0.0), x, 32)
+    outputs, end = LSTMInLanes(forgetting(0.0))(x, 32)
     assert outputs[0, :200].isfinite().all() and outputs[0, 200:].isnan().all()
     assert end[0].isnan().all()
 
@@ -291,8 +327,8 @@ def test_an_encoder_whose_lstm_counts_is_not_tried_in_lanes(
 ) -> None:
     """Found out of noise, when it is first asked: no signal decides how the next one is computed."""
     tried = []
-    original = encoder_module.lstm_in_lanes
-    monkeypatch.setattr(encoder_module, "lstm_in_lanes", lambda *given: tried.append(1) or original(*given))
+    original = LSTMInLanes.__call__
+    monkeypatch.setattr(LSTMInLanes, "__call__", lambda *given: tried.append(1) or original(*given))
     audio = speech[: HOP * max(RUN_UPS) * GAIN].view(1, 1, -1)
     lstm = tiny_codec.encoder.lstm.lstm
     size = lstm.hidden_size
