@@ -1,4 +1,5 @@
-"""A device that computes on the processor and refuses what a GPU refuses: tensors of two places, foreign generators.
+"""A device that computes on the processor and refuses what GPUs refuse: tensors of two places, foreign generators,
+float64 (as MPS does).
 
 No GPU is at hand where these tests run. Tensors of this one say that they are on another device, so that the package
 takes the ways that it has for those; every operation runs on the processor's tensor within, whose layout they have.
@@ -7,6 +8,8 @@ Importing this changes torch for the whole process: for processes of their own o
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -30,13 +33,26 @@ BETWEEN = {
 
 
 class _Backend(_DummyBackendModule):
-    """What torch asks of a device's module."""
+    """What torch asks of a device's module. Like a GPU it draws from a generator of its own."""
+
+    def __init__(self) -> None:
+        self.state = torch.Generator().get_state()
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
+    def manual_seed_all(self, seed: int) -> None:
+        self.state = torch.Generator().manual_seed(seed).get_state()
 
-_setup_privateuseone_for_python_backend("pretended", _Backend())
+    def get_rng_state(self, device: Any = None) -> Tensor:
+        return self.state.clone()
+
+    def set_rng_state(self, state: Tensor, device: Any = None) -> None:
+        self.state = state.clone()
+
+
+BACKEND = _Backend()
+_setup_privateuseone_for_python_backend("pretended", BACKEND)
 DEVICE = torch.device("pretended", 0)
 torch.__future__.set_overwrite_module_params_on_conversion(True)
 _tensor = torch.tensor
@@ -134,7 +150,9 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     on_device = place.type == DEVICE.type if place is not None else bool(there)
     if on_device and isinstance(kwargs.get("generator"), torch.Generator):
         raise RuntimeError(f"{function}: a generator of the processor's for a tensor of the device")
-    result = IN_PARTS.get(function, function)(*tree_map(_here, args), **tree_map(_here, kwargs))
+    draws = on_device and torch.Tag.nondeterministic_seeded in function.tags
+    with _drawing() if draws else nullcontext():
+        result = IN_PARTS.get(function, function)(*tree_map(_here, args), **tree_map(_here, kwargs))
     if function is aten._to_copy.default and place is not None and result.data_ptr() == _here(args[0]).data_ptr():
         result = result.clone()
     if function is aten.copy_.default:
@@ -146,10 +164,23 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         given = next((tensor for tensor in tensors if _here(tensor) is made), None)  # in place
         if given is not None:
             return given
+        if on_device and made.dtype in (torch.float64, torch.complex128):
+            raise TypeError(f"{function}: float64, which not every device has (MPS)")
         # A conjugate that is still to be computed would be known within alone.
         return There(made.resolve_conj().resolve_neg()) if on_device else made
 
     return tree_map(back, result)
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    before = torch.get_rng_state()
+    torch.set_rng_state(BACKEND.state)
+    try:
+        yield
+    finally:
+        BACKEND.state = torch.get_rng_state()
+        torch.set_rng_state(before)
 
 
 def _check_indices(function: Any, args: Any, there: bool) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -21,16 +22,15 @@ class LinearCodes:
     table: Tensor  # C, (K, D)
     weight: Tensor | None = None  # W, (D, D); None: the table's rows are the codes
     bias: Tensor | None = None  # b, (D,)
-    center: Tensor = field(init=False)  # (D,) float64
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def center(self) -> Tensor:
+        """(D,) float64. Not before it is asked for: a plain search does without, and MPS has no float64."""
         if self.weight is not None and self.bias is not None:
-            center = self.bias.detach().double()
-        elif self.weight is not None:
-            center = torch.zeros(len(self.weight), dtype=torch.float64, device=self.weight.device)
-        else:
-            center = self.table.mean(dim=0, dtype=torch.float64)
-        object.__setattr__(self, "center", center)
+            return self.bias.detach().double()
+        if self.weight is not None:
+            return torch.zeros(len(self.weight), dtype=torch.float64, device=self.weight.device)
+        return self.table.mean(dim=0, dtype=torch.float64)
 
     def __len__(self) -> int:
         return len(self.table)
