@@ -28,7 +28,6 @@ BETWEEN = {
     aten.index_put.default,
     aten._index_put_impl_.default,
     aten.set_.source_Tensor,
-    aten._has_compatible_shallow_copy_type.default,
 }
 
 
@@ -54,7 +53,6 @@ class _Backend(_DummyBackendModule):
 BACKEND = _Backend()
 _setup_privateuseone_for_python_backend("pretended", BACKEND)
 DEVICE = torch.device("pretended", 0)
-torch.__future__.set_overwrite_module_params_on_conversion(True)
 _tensor = torch.tensor
 
 
@@ -108,11 +106,25 @@ class There(Tensor):
         memo[id(self)] = copy
         return copy  # type: ignore[return-value]
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.here.__reduce_ex__(protocol)  # a file is read onto the processor, as Accelerate does
+
     def tolist(self) -> Any:
         return self.here.tolist()
 
     def numpy(self, **_: Any) -> Any:  # type: ignore[override]
         raise TypeError("a tensor of the device is no array: copy it first")
+
+    @property
+    def data(self) -> Tensor:  # type: ignore[override]
+        return There(self.here)
+
+    @data.setter
+    def data(
+        self, new: Tensor
+    ) -> None:  # a module that is moved where it is keeps its weights, as optimizers hold them
+        torch.Tensor.data.__set__(self, new)  # type: ignore[attr-defined]
+        self.here = _here(new)
 
     def data_ptr(self) -> int:
         return self.here.data_ptr()
@@ -136,6 +148,8 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     there = [tensor for tensor in tensors if isinstance(tensor, There)]
+    if function is aten._has_compatible_shallow_copy_type.default:  # or a weight must be another object, once moved
+        return len(there) in (0, 2)
     elsewhere = [tensor for tensor in tensors if not isinstance(tensor, There)]
     if there and function not in BETWEEN and any(tensor.ndim for tensor in elsewhere):
         raise RuntimeError(
