@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 
 # Its functions have the process group of the moment it is imported as default argument. TorchDynamo imports it, in the
@@ -9,6 +12,7 @@ import torch
 # now and then aborts the process. Imported here, before there is a group, it holds none.
 import torch.distributed.nn
 from accelerate.utils import parse_flag_from_env
+from torch import Tensor
 
 from codec.errors import CodecError
 
@@ -37,3 +41,35 @@ def pick_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0]
         raise CodecError(f"device {str(name)!r} cannot be used here ({reason}); use auto or cpu") from None
     return device
+
+
+def get_random_state(device: torch.device) -> Tensor:
+    """What the generator is at that the device draws its random numbers from."""
+    if device.type == "cpu":
+        return torch.get_rng_state()
+    module = torch.get_device_module(device)
+    state: Tensor = module.get_rng_state() if device.type == "mps" else module.get_rng_state(device)  # there is one MPS
+    return state
+
+
+def set_random_state(device: torch.device, state: Tensor) -> None:
+    """Go on from what :func:`get_random_state` gave."""
+    if device.type == "cpu":
+        torch.set_rng_state(state)
+    elif device.type == "mps":
+        torch.mps.set_rng_state(state)
+    else:
+        torch.get_device_module(device).set_rng_state(state, device)
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Within, what is drawn on the processor and on the device follows from the seed; outside, nothing was drawn."""
+    both = {place.type: place for place in (torch.device("cpu"), device)}.values()
+    before = [(place, get_random_state(place)) for place in both]
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        for place, state in before:
+            set_random_state(place, state)

@@ -9,6 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from codec.config.base import NonNegative, NonNegativeFloat, PositiveFloat, Settings
+from codec.devices import seeded
 from codec.errors import CodecError
 from codec.lm.network import LanguageModel
 from codec.tensors import as_token_ids
@@ -69,8 +70,7 @@ def sample(lm: LanguageModel, prompt: Tensor, count: int, num_tokens: int, confi
     greedy = config.temperature < LEAST_TEMPERATURE
     start = torch.cat([torch.tensor([vocabulary.begin]), prompt.cpu()]).unsqueeze(0).to(lm.device)  # (1, P + 1)
     samples: list[Sample] = []
-    with torch.random.fork_rng(devices=[lm.device] if lm.device.type == "cuda" else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, lm.device):
         while len(samples) < count:
             rows = lm.llama.generate(  # type: ignore[misc]  # a mixin's method, which its stub types by a protocol
                 start,

@@ -23,7 +23,14 @@ from codec.lm.corpus import TokenCorpus
 from codec.lm.network import LanguageModel, build_language_model, start_from
 from codec.lm.packing import PackedBlocks, Sequences
 from codec.lm.scoring import Likelihood, measure_likelihood
-from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint
+from codec.training.checkpoint import (
+    disk_errors_explained,
+    find_checkpoints,
+    open_run,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+)
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, settings_kept, step_unless
 from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
@@ -227,6 +234,7 @@ class LMTrainer:
             "elapsed_s": self.elapsed_s,
             "best": self.best,
             "unseen": self.unseen,
+            "random": random_state(self.accelerator),
             "bad": [self.bad_steps, self.bad_streak, self.worst_streak],
         }
 
@@ -238,6 +246,7 @@ class LMTrainer:
         )
         if self.worst_streak >= self.config.training.max_bad_steps:  # its end was said; resumed, it has a new chance
             self.bad_streak, self.worst_streak = torch.zeros_like(self.bad_streak), torch.zeros_like(self.worst_streak)
+        restore_random_state(self.accelerator, state.get("random", {}))  # not in older checkpoints
         self.unseen = state.get("unseen", False)  # not in older checkpoints
 
 

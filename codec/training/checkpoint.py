@@ -13,8 +13,10 @@ from typing import Protocol
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
+from torch import Tensor
 
 from codec.config import Settings, differences, dump_yaml, load_run_config
+from codec.devices import get_random_state, set_random_state
 from codec.errors import CodecError
 from codec.files import make_durable, write_text
 from codec.model import Codec
@@ -97,6 +99,23 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int, settings: Ke
         for old in superseded(list(by_step), settings):
             _remove(by_step[old])
     accelerator.wait_for_everyone()
+
+
+def random_state(accelerator: Accelerator) -> dict[str, Tensor]:
+    """By its kind, what the device of a run in one process draws from; dropout is to go on with it.
+
+    Accelerate keeps that of CUDA devices, process by process, and of the processor, but not that of MPS.
+    """
+    device = accelerator.device
+    alone = accelerator.num_processes == 1 and device.type != "cpu"
+    return {device.type: get_random_state(device)} if alone else {}
+
+
+def restore_random_state(accelerator: Accelerator, states: Mapping[str, Tensor]) -> None:
+    """Go on from what :func:`random_state` gave; on another kind of device nothing is to be gone on with."""
+    device = accelerator.device
+    if accelerator.num_processes == 1 and device.type in states:
+        set_random_state(device, states[device.type])
 
 
 @contextmanager

@@ -19,7 +19,15 @@ from torch.nn.utils import get_total_norm
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
-from codec.training.checkpoint import disk_errors_explained, find_checkpoints, open_run, save_checkpoint, save_model
+from codec.training.checkpoint import (
+    disk_errors_explained,
+    find_checkpoints,
+    open_run,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    save_model,
+)
 from codec.training.compiling import compile_errors_explained, compile_parts
 from codec.training.data import StepSampler, crop_loader, open_crops
 from codec.training.discriminators import Discriminators
@@ -362,6 +370,7 @@ class Trainer:
             usage.reset()
         return {
             "unseen": self.unseen,
+            "random": random_state(self.accelerator),
             "means": self.reporter.means.state_dict(self.accelerator),
             "tokens": tokens,
             "next_step": self.next_step,
@@ -394,7 +403,8 @@ class Trainer:
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]
-        self.unseen = state.get("unseen", False)  # not in older checkpoints, as what follows
+        restore_random_state(self.accelerator, state.get("random", {}))  # not in older checkpoints, as what follows
+        self.unseen = state.get("unseen", False)
         self.reporter.means.load_state_dict(state.get("means", {}), self.accelerator)
         if self.accelerator.is_main_process and "tokens" in state:
             codes, times = state["tokens"]

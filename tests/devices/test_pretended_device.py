@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).parent
 
 
-def test_everything_stays_on_its_device() -> None:
+@pytest.mark.parametrize("cases", ["pretended_device.py", "pretended_runs.py"])
+def test_everything_stays_on_its_device(cases: str) -> None:
     """In a process of its own: pretending changes torch."""
     paths = " ".join(str(folder) for folder in (HERE.parent, HERE.parent / "quantizers", HERE))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={paths}"]
-    done = subprocess.run([*command, "pretended_device.py"], cwd=HERE, capture_output=True, text=True)
+    done = subprocess.run([*command, cases], cwd=HERE, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
