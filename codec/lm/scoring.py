@@ -46,10 +46,9 @@ def measure_likelihood(lm: LanguageModel, corpus: TokenCorpus, rank: int = 0, wo
     lm.eval()
     places = range(rank, len(corpus), world)
     windows = [window for place in places for window in _windows(lm, corpus.recording(place))]
-    sums = torch.zeros(2, dtype=torch.float64, device=lm.device)  # of all, of the ends
+    sums = torch.zeros(2, dtype=torch.float64)  # of all, of the ends
     for sequences in _batches(windows):
-        sequences = Sequences(*(part.to(lm.device) for part in sequences))
-        losses = lm(sequences).double()
+        losses = lm(Sequences(*(part.to(lm.device) for part in sequences))).cpu().double()  # MPS has no float64
         sums += torch.stack([losses.sum(), losses[sequences.targets == lm.vocabulary.end].sum()])
     lm.train(training)
     total, ends = (sums / math.log(2)).tolist()
