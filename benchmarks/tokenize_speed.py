@@ -66,7 +66,7 @@ def measure(
     cuda = state.device.type == "cuda"
     result = {
         "model": model or f"{preset_name}, untrained",
-        "device": torch.cuda.get_device_name() if cuda else "cpu",
+        "device": torch.cuda.get_device_name() if cuda else state.device.type,
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "torch_threads": torch.get_num_threads(),
         "reading_threads": threads,

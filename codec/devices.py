@@ -47,8 +47,7 @@ def get_random_state(device: torch.device) -> Tensor:
     """What the generator is at that the device draws its random numbers from."""
     if device.type == "cpu":
         return torch.get_rng_state()
-    module = torch.get_device_module(device)
-    state: Tensor = module.get_rng_state() if device.type == "mps" else module.get_rng_state(device)  # there is one MPS
+    state: Tensor = torch.get_device_module(device).get_rng_state(device)
     return state
 
 
@@ -56,8 +55,6 @@ def set_random_state(device: torch.device, state: Tensor) -> None:
     """Go on from what :func:`get_random_state` gave."""
     if device.type == "cpu":
         torch.set_rng_state(state)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(state)
     else:
         torch.get_device_module(device).set_rng_state(state, device)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import torch
 
+from codec.benchmarking.timing import wait
+
 SIZE = 1536  # of the square matrices: large enough for the full rate, 28 MB in float32
 GPU_SIZE = 8192  # a GPU does the smaller ones in less time than it takes to start them
 
@@ -54,8 +56,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, runs: int = 7) -> floa
     for _ in range(runs + 1):
         started = time.perf_counter()
         a @ b
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait(device)
         times.append(time.perf_counter() - started)
     return 2 * size**3 / min(times[1:]) / 1e9
 

@@ -46,10 +46,10 @@ def measure(
     total_s = 0.0
     while len(next(iter(times.values()))) < runs or total_s < least_s:
         for name, work in contestants.items():
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             work()
-            _wait(device)
+            wait(device)
             times[name].append(time.perf_counter() - started)
             total_s += times[name][-1]
     return {name: _timing(values, peaks[name]) for name, values in times.items()}
@@ -87,6 +87,7 @@ def _status(name: str) -> int:
     raise AssertionError(f"the kernel does not tell {name}")
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was asked to: of any kind, or a clock would see no more than the asking."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)

@@ -9,7 +9,7 @@ Importing this changes torch for the whole process: for processes of their own o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -40,6 +40,9 @@ class _Backend(_DummyBackendModule):
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]
 
+    def device(self, device: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def manual_seed_all(self, seed: int) -> None:
         self.state = torch.Generator().manual_seed(seed).get_state()
 
@@ -53,13 +56,15 @@ class _Backend(_DummyBackendModule):
 BACKEND = _Backend()
 _setup_privateuseone_for_python_backend("pretended", BACKEND)
 DEVICE = torch.device("pretended", 0)
-_tensor = torch.tensor
+_tensor, _load = torch.tensor, torch.load
 
 
 def _tensor_there(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Tensor:
     """``torch.tensor``, which allocates before anybody can step in."""
-    made = _tensor(data, *args, **kwargs)
-    return made if device is None else made.to(device)
+    place = torch.empty(0).device if device is None else torch.device(device)  # of a with torch.device()
+    there = place.type == DEVICE.type
+    made = _tensor(data, *args, device="cpu" if there else place, **kwargs)
+    return made.to(place) if there else made
 
 
 def _enter(self: Any) -> None:
@@ -67,7 +72,13 @@ def _enter(self: Any) -> None:
     self.without_gradient.__enter__()
 
 
+def _load_here(file: Any, map_location: Any = None, **kwargs: Any) -> Any:
+    """``torch.load`` onto the processor, whose storages alone there are."""
+    return _load(file, map_location="cpu" if map_location is not None else None, **kwargs)
+
+
 torch.tensor = _tensor_there
+torch.load = _load_here
 # Wrapped tensors cannot be made in inference mode.
 torch.inference_mode.__enter__ = _enter  # type: ignore[method-assign]
 torch.inference_mode.__exit__ = lambda self, *error: self.without_gradient.__exit__(*error)  # type: ignore[method-assign]
@@ -156,18 +167,16 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             f"{function}: tensors of two devices, of shapes {[tuple(tensor.shape) for tensor in tensors]}"
         )
     _check_indices(function, args, bool(there))
-    kwargs = dict(kwargs)
-    place = kwargs.pop("device", None)
-    if place is not None:
+    place = None if kwargs.get("device") is None else torch.device(kwargs["device"])
+    if place is not None and place.type != "meta":
         kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"} | {"device": "cpu"}
-        place = torch.device(place)
     on_device = place.type == DEVICE.type if place is not None else bool(there)
     if on_device and isinstance(kwargs.get("generator"), torch.Generator):
         raise RuntimeError(f"{function}: a generator of the processor's for a tensor of the device")
     draws = on_device and torch.Tag.nondeterministic_seeded in function.tags
     with _drawing() if draws else nullcontext():
         result = IN_PARTS.get(function, function)(*tree_map(_here, args), **tree_map(_here, kwargs))
-    if function is aten._to_copy.default and place is not None and result.data_ptr() == _here(args[0]).data_ptr():
+    if function is aten._to_copy.default and not result.is_meta and result.data_ptr() == _here(args[0]).data_ptr():
         result = result.clone()
     if function is aten.copy_.default:
         return args[0]

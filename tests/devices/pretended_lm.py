@@ -62,7 +62,9 @@ def test_a_resumed_language_model_is_the_undisturbed_one(settings: Settings, acc
     kept = LanguageModel.from_pretrained(resumed.run / "last", PROCESSOR).state_dict()
     assert all(torch.equal(value, one[name]) for name, value in kept.items())
     config = settings("next", model=model).model_copy(update={"init_from": str(resumed.run / "last")})
-    assert all(torch.equal(value, one[name]) for name, value in weights(LMTrainer(config, accelerator_on(DEVICE))).items())
+    assert all(
+        torch.equal(value, one[name]) for name, value in weights(LMTrainer(config, accelerator_on(DEVICE))).items()
+    )
 
 
 def test_recordings_cost_what_they_cost_on_the_processor(lm: LanguageModel, corpus: TokenCorpus) -> None:

@@ -11,7 +11,9 @@ import pytest
 HERE = Path(__file__).parent
 
 
-@pytest.mark.parametrize("cases", ["pretended_device.py", "pretended_runs.py", "pretended_lm.py"])
+@pytest.mark.parametrize(
+    "cases", ["pretended_device.py", "pretended_runs.py", "pretended_lm.py", "pretended_scores.py"]
+)
 def test_everything_stays_on_its_device(cases: str) -> None:
     """In a process of its own: pretending changes torch."""
     paths = " ".join(str(folder) for folder in (HERE.parent, HERE.parent / "quantizers", HERE))
