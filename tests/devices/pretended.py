@@ -29,6 +29,19 @@ BETWEEN = {
     aten._index_put_impl_.default,
     aten.set_.source_Tensor,
 }
+# Those whose answer, or whose size, the host has to wait for; so it has to for copies between both places.
+ASKING = {
+    aten._local_scalar_dense.default,
+    aten.equal.default,
+    aten.masked_select.default,
+    aten.nonzero.default,
+    aten._unique2.default,
+    aten.unique_dim.default,
+    aten.unique_consecutive.default,
+    aten.bincount.default,
+    aten.repeat_interleave.Tensor,
+}
+waits: list[Any] = []  # operations that a host with a GPU would have waited in
 
 
 class _Backend(_DummyBackendModule):
@@ -121,6 +134,7 @@ class There(Tensor):
         return self.here.__reduce_ex__(protocol)  # a file is read onto the processor, as Accelerate does
 
     def tolist(self) -> Any:
+        waits.append("tolist")
         return self.here.tolist()
 
     def numpy(self, **_: Any) -> Any:  # type: ignore[override]
@@ -167,6 +181,8 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             f"{function}: tensors of two devices, of shapes {[tuple(tensor.shape) for tensor in tensors]}"
         )
     _check_indices(function, args, bool(there))
+    if _asks(function, args, kwargs, bool(there)):
+        waits.append(function)
     place = None if kwargs.get("device") is None else torch.device(kwargs["device"])
     if place is not None and place.type != "meta":
         kwargs = {name: value for name, value in kwargs.items() if name != "pin_memory"} | {"device": "cpu"}
@@ -193,6 +209,16 @@ def run(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return There(made.resolve_conj().resolve_neg()) if on_device else made
 
     return tree_map(back, result)
+
+
+def _asks(function: Any, args: Any, kwargs: dict[str, Any], there: bool) -> bool:
+    if function is aten._to_copy.default and kwargs.get("device") is not None:
+        return isinstance(args[0], There) != (torch.device(kwargs["device"]).type == DEVICE.type)
+    if function is aten.copy_.default:
+        return isinstance(args[0], There) != isinstance(args[1], There)
+    if function is aten.index.Tensor and there:
+        return any(index is not None and index.dtype in (torch.bool, torch.uint8) for index in args[1])
+    return there and function in ASKING
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from devices.conftest import MakeAccelerator, MakeConfig
-from pretended import DEVICE, There
+from pretended import DEVICE, There, waits
 from training.run_contents import lines, weights
 
 from codec import Codec
@@ -58,3 +58,23 @@ def test_a_run_begins_from_what_was_trained_there(make_config: MakeConfig, accel
     assert moved.next_step == 6 and not moved.bad_steps
     back = Trainer(config, accelerator_on(DEVICE), resume=True)
     assert all(torch.equal(value.here, weights(moved)[name]) for name, value in weights(back).items())
+
+
+@pytest.mark.parametrize("name", ["adam", "muon"])
+def test_the_host_waits_for_no_step(name: str, make_config: MakeConfig, accelerator_on: MakeAccelerator) -> None:
+    """Neither in the warm-up nor through the bottleneck, with discriminators or without."""
+    losses = {"normalize_commitment": True, "loudness": 0.5}
+    optimizer = {"name": name, "clip_norm": 1.0}
+    config = make_config("run", training={**SHORT, "discriminator_start": 2}, optimizer=optimizer, losses=losses)
+    trainer = Trainer(config, accelerator_on(DEVICE))
+    trainer.codec.train()
+    batches = [batch.to(DEVICE) for batch in trainer._batches(0, 4)]
+    assert waits  # of the batches, at least
+    asked = []
+    for step, batch in enumerate(batches):
+        if step == trainer.warmup_steps:
+            trainer._begin_quantizing()
+        waits.clear()
+        trainer.step([batch])
+        asked.append(list(waits))
+    assert asked == [[]] * 4 and trainer.warmup_steps == 2
