@@ -112,7 +112,8 @@ def test_a_codec_is_trained_there_as_on_the_processor(
     changes: dict[str, Any], make_config: MakeConfig, accelerator_on: MakeAccelerator
 ) -> None:
     """With its warm-up, discriminators, validation and checkpoints; without dropout, rounding alone differs."""
-    plain = {"model": {"decoder": {"dropout": 0.0}}}
+    short = {"steps": 8, "validate_every": 4, "sample_every": 8, "checkpoint_every": 4}
+    plain = {"model": {"decoder": {"dropout": 0.0}}, "training": short}
     logs, before, after = [], [], []
     for name, place in (("processor", torch.device("cpu")), ("device", DEVICE)):
         run = Trainer(make_config(name, **merge(plain, changes)), accelerator_on(place))

@@ -86,7 +86,7 @@ def test_other_codecs_compute_there(
 @pytest.mark.parametrize("name", ["utmos", "wer", "sim", "f1"])
 def test_networks_that_judge_compute_there(name: str, speech: Tensor, tmp_path: Path) -> None:
     clip = audio.resample(speech[12_000:24_000], RATE, 16_000)
-    clip = clip[2000:7000] if name == "f1" else clip  # torchcrepe's own convolutions take long on a processor
+    clip = clip[2000:4500] if name == "f1" else clip  # torchcrepe's own convolutions take long on a processor
     degraded = clip + 0.05 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(0))
     files: dict[str, Any] = {}
     if name == "utmos":
