@@ -18,6 +18,7 @@ from codec.modules.transformer import CausalTransformer
 # have much data, which is to stay in the cache, and few weights; the others prepare large weights at each call.
 EARLY_PIECE = 16_000
 LATE_PIECE = 64_000
+HALVES_WEIGHTS = 1_000_000  # of a convolution with so many, two matrix products take less time
 LEAST_HOPS = 16  # a signal of fewer hops is left to the plain modules, which pad what is shorter than its padding
 
 
@@ -39,6 +40,28 @@ class _Conv(NamedTuple):
         return F.conv2d(columns, self.kernel, self.bias, (1, self.stride)).squeeze(2).transpose(1, 2)
 
 
+class _Halves(NamedTuple):
+    """A :class:`_Conv` with a kernel of two strides, as two matrix products of whole strides.
+
+    For many weights: the library's convolution brings them into its own order at every call.
+    """
+
+    halves: tuple[Tensor, Tensor]  # (stride * C_in, C_out) each
+    bias: Tensor
+    stride: int
+
+    @property
+    def overlap(self) -> int:
+        return self.stride
+
+    def __call__(self, x: Tensor) -> Tensor:
+        strides = x.unflatten(1, (-1, self.stride)).flatten(2)  # (B, T / stride, stride * C_in): a view
+        out = x.new_empty(len(x), strides.shape[1] - 1, len(self.bias))
+        for row, of_row in zip(strides, out, strict=True):
+            torch.addmm(self.bias, row[:-1], self.halves[0], out=of_row).addmm_(row[1:], self.halves[1])
+        return out
+
+
 class _Unit(NamedTuple):
     """A residual unit: the narrow convolution, and both 1x1 layers, whose sum needs one bias."""
 
@@ -50,7 +73,7 @@ class _Unit(NamedTuple):
 
 class _Stage(NamedTuple):
     units: list[_Unit]
-    downsample: _Conv
+    downsample: _Conv | _Halves
 
 
 class PreparedEncoder:
@@ -72,7 +95,8 @@ class PreparedEncoder:
         for stage in encoder.stages:
             assert isinstance(stage, Stage)
             units = [_fold_unit(unit) for unit in stage.units if isinstance(unit, ResidualUnit)]
-            self.stages.append(_Stage(units, _fold(stage.downsample)))
+            downsample = _fold(stage.downsample)
+            self.stages.append(_Stage(units, _halves(downsample) or downsample))
         self.lstm = encoder.lstm.lstm if isinstance(encoder.lstm, ResidualLSTM) else None
         self.transformer = encoder.transformer
         self.out = _fold(encoder.out)
@@ -105,7 +129,9 @@ class PreparedEncoder:
         """
         hops, rest = divmod(audio.shape[-1], self.hop_length)
         assert self.continues(state) and rest == 0 and hops >= LEAST_HOPS
-        layers = [(state.stem, self.stem, self.hop_length)]  # and inputs a hop
+        layers: list[tuple[Conv1dState, _Conv | _Halves, int]] = [
+            (state.stem, self.stem, self.hop_length)
+        ]  # inputs a hop
         columns_per_hop = self.hop_length // self.stem.stride
         for stage, of_stage in zip(self.stages, state.stages, strict=True):
             for unit, of_unit in zip(stage.units, of_stage.units, strict=True):
@@ -214,7 +240,7 @@ def _elu(x: Tensor, out: Tensor) -> Tensor:
 
 
 def _joined(
-    x: Tensor, held: list[Tensor | None], place: int, conv: _Conv, *, last: bool, active: bool = True
+    x: Tensor, held: list[Tensor | None], place: int, conv: _Conv | _Halves, *, last: bool, active: bool = True
 ) -> Tensor:
     """A copy of (B, n, C) behind what the convolution still needs of the piece before; at the end padded as it pads.
 
@@ -238,7 +264,7 @@ def _joined(
     return joined
 
 
-def _held(state: Conv1dState, conv: _Conv) -> Tensor:
+def _held(state: Conv1dState, conv: _Conv | _Halves) -> Tensor:
     """What the module's convolution holds, as the prepared one does: (B, overlap, C)."""
     assert state.held is not None
     held = state.held[..., state.first :].transpose(1, 2)
@@ -270,6 +296,15 @@ def _fold(layer: Conv1d) -> _Conv:
     kernel = layer.conv.weight.detach().unsqueeze(2).contiguous(memory_format=torch.channels_last)
     bias = layer.conv.bias
     return _Conv(kernel, None if bias is None else bias.detach(), layer.stride)
+
+
+def _halves(conv: _Conv) -> _Halves | None:
+    """The same where it has that form and is faster in it."""
+    kernel, bias, stride = conv
+    if bias is None or kernel.shape[-1] != 2 * stride or kernel.numel() < HALVES_WEIGHTS:
+        return None
+    first, second = (half.permute(3, 1, 0, 2).flatten(2).flatten(0, 1) for half in kernel.split(stride, dim=-1))
+    return _Halves((first.contiguous(), second.contiguous()), bias, stride)
 
 
 def _fold_unit(unit: ResidualUnit) -> _Unit:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from codec import Codec, CodecError, preset
 from codec.config import ModelConfig, build
 from codec.inference import Inference, PreparedDecoder, PreparedEncoder
+from codec.inference import encoder as encoder_module
 from codec.inference import lstm as lstm_module
 from codec.inference.decoder import _convnext
 from codec.inference.lstm import GAIN, LANES, RUN_UPS, LSTMInLanes, run_up_of
@@ -27,7 +28,15 @@ def relative(one: Tensor, other: Tensor) -> float:
     return float((one.double() - other.double()).norm() / other.double().norm())
 
 
+@pytest.fixture(params=["convolutions", "halves"])
+def downsampling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the layers with a stride run; where there are many weights, as two products."""
+    if request.param == "halves":
+        monkeypatch.setattr(encoder_module, "HALVES_WEIGHTS", 0)
+
+
 @torch.no_grad()
+@pytest.mark.usefixtures("downsampling")
 @pytest.mark.parametrize("samples", [16 * HOP, 16 * HOP + 1, 17 * HOP - 1, 47_999])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_encoder(tiny_codec: Codec, speech: Tensor, samples: int, rows: int) -> None:
@@ -70,6 +79,7 @@ def test_published_layers_and_real_speech_give_the_same_tokens(speech: Tensor) -
 
 
 @torch.no_grad()
+@pytest.mark.usefixtures("downsampling")
 @pytest.mark.parametrize("changes", [{}, {"lstm_layers": 0}, {"residual_layers": 2}, {"transformer": {"layers": 1}}])
 def test_prepared_steps_are_those_of_the_modules(
     tiny_codec: Codec, speech: Tensor, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch
