@@ -57,7 +57,9 @@ def main(
         device = trainer.accelerator.device
         work["ours"]()  # compiles, where that is asked for
         timings = measure(work, device, runs=steps)
-        where = torch.cuda.get_device_name() if device.type == "cuda" else f"cpu, {torch.get_num_threads()} threads"
+        where = torch.cuda.get_device_name() if device.type == "cuda" else device.type
+        if device.type == "cpu":
+            where += f", {torch.get_num_threads()} threads"
         result: dict[str, Any] = {
             "config": str(config),
             "twin": None if twin is None else str(twin),

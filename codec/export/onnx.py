@@ -50,10 +50,12 @@ def export_onnx(codec: Codec, output: Path, speech: Tensor) -> Comparison:
         speech: (T,) real speech at the codec's rate, at least two seconds of it, for the comparison.
 
     Raises:
-        CodecError: onnx or onnxruntime is not installed, the encoder has a transformer, the bottleneck is no search for
-            the nearest code, the graphs do not run or give other tokens or other audio than PyTorch, or a place that
-            cannot be written; nothing is written then.
+        CodecError: a codec on another device, onnx or onnxruntime is not installed, the encoder has a transformer, the
+            bottleneck is no search for the nearest code, the graphs do not run or give other tokens or other audio than
+            PyTorch, or a place that cannot be written; nothing is written then.
     """
+    if codec.device.type != "cpu":
+        raise CodecError(f"a codec on {codec.device}: graphs are written from one on the CPU; give codec.cpu()")
     _libraries()
     if layers := codec.config.encoder.transformer.layers:
         # The tracer would write down the windows of the example, for signals of its length alone.

@@ -23,6 +23,7 @@ from codec.lm.corpus import TokenCorpus
 from codec.lm.network import LanguageModel, build_language_model, start_from
 from codec.lm.packing import PackedBlocks, Sequences
 from codec.lm.scoring import Likelihood, measure_likelihood
+from codec.training.bad_steps import BadSteps
 from codec.training.checkpoint import (
     disk_errors_explained,
     find_checkpoints,
@@ -33,7 +34,7 @@ from codec.training.checkpoint import (
 )
 from codec.training.metrics import Means, RunLog
 from codec.training.optimizer import set_rates, settings_kept, step_unless
-from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
+from codec.training.preemption import Stop, agreed, caught_sigterm, wished
 from codec.training.schedule import rate_factor
 
 Report = Callable[[int, Mapping[str, float]], None]
@@ -91,9 +92,7 @@ class LMTrainer:
         self.next_step = 0
         self.elapsed_s = 0.0
         self.best = float("inf")  # validation bits a token of best/
-        self.bad_steps, self.bad_streak, self.worst_streak = (
-            torch.zeros((), dtype=torch.int64, device=accelerator.device) for _ in range(3)
-        )
+        self.bad_steps = BadSteps(accelerator.device, settings.max_bad_steps)
         self.unseen = False  # stopped in a hurry: the validation of this step is still to come
         accelerator.register_for_checkpointing(self)
         set_seed(settings.seed, device_specific=True)  # dropout differs between processes
@@ -137,9 +136,7 @@ class LMTrainer:
         rate = self.rate(self.next_step)
         set_rates(self.optimizer, {"matrices": rate, "others": rate})
         step_unless(bad, self.optimizer)
-        self.bad_steps += bad
-        self.bad_streak = (self.bad_streak + 1) * bad
-        self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
+        self.bad_steps.count(bad)
         self.means.add({"grad_norm": norm})
         self.next_step += 1
 
@@ -179,10 +176,13 @@ class LMTrainer:
                 if step % settings.log_every == 0:
                     values = self.means.read(self.accelerator)
                     speed = (step - logged_step) * self.tokens_a_step / (time.monotonic() - logged_at)
-                    values |= {"lr": self.rate(step - 1), "tokens_per_s": speed, "bad_steps": float(self.bad_steps)}
+                    values |= {
+                        "lr": self.rate(step - 1),
+                        "tokens_per_s": speed,
+                        "bad_steps": float(self.bad_steps.total),
+                    }
                     self._write(step, "train", {**values, "time_s": self.elapsed_s})
-                    stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
-                    self.worst_streak = self.bad_streak.clone()  # of what comes after this look
+                    self.bad_steps.look(self.run)
                 if report:
                     report(step, values)
                 if early != Stop.SIGNAL and (step % settings.validate_every == 0 or last):
@@ -235,17 +235,13 @@ class LMTrainer:
             "best": self.best,
             "unseen": self.unseen,
             "random": random_state(self.accelerator),
-            "bad": [self.bad_steps, self.bad_streak, self.worst_streak],
+            "bad": [self.bad_steps.total, self.bad_steps.streak, self.bad_steps.worst],
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over what :meth:`state_dict` gave."""
         self.next_step, self.elapsed_s, self.best = state["next_step"], state["elapsed_s"], state["best"]
-        self.bad_steps, self.bad_streak, self.worst_streak = (
-            value.to(self.accelerator.device) for value in state["bad"]
-        )
-        if self.worst_streak >= self.config.training.max_bad_steps:  # its end was said; resumed, it has a new chance
-            self.bad_streak, self.worst_streak = torch.zeros_like(self.bad_streak), torch.zeros_like(self.worst_streak)
+        self.bad_steps.take_over(state["bad"])
         restore_random_state(self.accelerator, state.get("random", {}))  # not in older checkpoints
         self.unseen = state.get("unseen", False)  # not in older checkpoints
 

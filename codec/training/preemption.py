@@ -1,4 +1,4 @@
-"""Ending in order: where a scheduler asks for the machine back, or where training has gone wrong."""
+"""Ending in order where a scheduler asks for the machine back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from codec.errors import CodecError
 from codec.training.launcher import launcher_died
 
 
@@ -52,12 +50,3 @@ def agreed(stop: int, hosts: Any) -> int:
     votes = torch.tensor(int(stop))
     torch.distributed.all_reduce(votes, torch.distributed.ReduceOp.MAX, group=hosts)
     return int(votes)
-
-
-def stop_if_broken(worst_streak: int, limit: int, run: Path) -> None:
-    """Raise CodecError after ``limit`` steps in a row with gradients that are not finite."""
-    if worst_streak >= limit:
-        raise CodecError(
-            f"{worst_streak} steps in a row had gradients that are not finite (limit training.max_bad_steps={limit}); "
-            f"lower optimizer.lr or set optimizer.clip_norm, and resume from {run / 'checkpoints'}"
-        )

@@ -19,6 +19,7 @@ from torch.nn.utils import get_total_norm
 from codec.config import LossConfig, RunConfig
 from codec.errors import CodecError
 from codec.model import Codec, CodecOutput
+from codec.training.bad_steps import BadSteps
 from codec.training.checkpoint import (
     disk_errors_explained,
     find_checkpoints,
@@ -44,7 +45,7 @@ from codec.training.optimizer import (
     settings_kept,
     step_unless,
 )
-from codec.training.preemption import Stop, agreed, caught_sigterm, stop_if_broken, wished
+from codec.training.preemption import Stop, agreed, caught_sigterm, wished
 from codec.training.reporting import Report, Reporter
 from codec.training.schedule import learning_rates, losses_at
 from codec.training.start import start_from
@@ -123,9 +124,7 @@ class Trainer:
         self.next_step = 0
         self.elapsed_s = 0.0
         self.best = float("inf")  # validation mel of best/
-        self.bad_steps, self.bad_streak, self.worst_streak = (
-            torch.zeros((), dtype=torch.int64, device=device) for _ in range(3)
-        )
+        self.bad_steps = BadSteps(device, settings.max_bad_steps)
         # Where losses.normalize_commitment is set: of the latents that the bottleneck first meets.
         self.latent_variance = torch.ones((), device=device)
         self.unseen = False  # stopped in a hurry: the validation and samples of this step are still to come
@@ -201,9 +200,7 @@ class Trainer:
             step_unless(bad, optimizer)
         set_back_if(bad, moving, before)
         self.ema.update(self.plain_codec)
-        self.bad_steps += bad
-        self.bad_streak = (self.bad_streak + 1) * bad
-        self.worst_streak = torch.maximum(self.worst_streak, self.bad_streak)
+        self.bad_steps.count(bad)
         self.reporter.means.add(norms)
         self.next_step = step + 1
 
@@ -290,10 +287,9 @@ class Trainer:
                 reporter.stepped(step)
                 if step % settings.log_every == 0:
                     facts = {f"lr/{group}": rate for group, rate in self._rates(step - 1).items()}
-                    facts |= {"bad_steps": float(self.bad_steps), "time_s": self.elapsed_s}
+                    facts |= {"bad_steps": float(self.bad_steps.total), "time_s": self.elapsed_s}
                     reporter.log_training(step, self.plain_codec.quantizer, facts)
-                    stop_if_broken(int(self.worst_streak), settings.max_bad_steps, self.run)
-                    self.worst_streak = self.bad_streak.clone()  # of what comes after this look
+                    self.bad_steps.look(self.run)
                 if not self.unseen:
                     self._show(step, last)
                 if step % settings.checkpoint_every == 0 or last:
@@ -379,9 +375,9 @@ class Trainer:
             "best": self.best,
             "best_of": self.validation.identity,
             "latent_variance": self.latent_variance,
-            "bad_steps": self.bad_steps,
-            "bad_streak": self.bad_streak,
-            "worst_streak": self.worst_streak,
+            "bad_steps": self.bad_steps.total,
+            "bad_streak": self.bad_steps.streak,
+            "worst_streak": self.bad_steps.worst,
             "ema": self.ema.codec.state_dict(),
             "ema_updates": self.ema.updates,
         }
@@ -395,11 +391,7 @@ class Trainer:
         # A share of other steps than at the start would bring a warm-up back that is over, and set the codebook anew.
         self.warmup_steps = state["warmup_steps"]
         device = self.accelerator.device
-        self.bad_steps, self.bad_streak, self.worst_streak = (
-            state[name].to(device) for name in ("bad_steps", "bad_streak", "worst_streak")
-        )
-        if self.worst_streak >= self.config.training.max_bad_steps:  # its end was said; resumed, it has a new chance
-            self.bad_streak, self.worst_streak = torch.zeros_like(self.bad_streak), torch.zeros_like(self.worst_streak)
+        self.bad_steps.take_over(state[name] for name in ("bad_steps", "bad_streak", "worst_streak"))
         self.latent_variance = state["latent_variance"].to(device)
         self.ema.codec.load_state_dict(state["ema"])
         self.ema.updates = state["ema_updates"]

@@ -22,11 +22,12 @@ from evaluation.tiny_networks import (
 from pretended import DEVICE, There
 from torch import Tensor
 
-from codec import Codec, audio
+from codec import Codec, CodecError, audio
 from codec.benchmarking import machine
 from codec.benchmarking.timing import measure
 from codec.cli import main
 from codec.evaluation import MetricOptions, Scorer, SystemOptions, build_metrics, build_system, score_utterance
+from codec.export import export_onnx
 from codec.manifest import Utterance
 from codec.quantizers import usage
 from codec.quantizers.usage import CodeUsage
@@ -154,6 +155,12 @@ def command(*arguments: str | Path) -> None:
     with pytest.raises(SystemExit) as ended:
         main([str(argument) for argument in arguments])
     assert not ended.value.code
+
+
+def test_graphs_are_written_from_the_processor(tiny_codec: Codec, speech: Tensor, tmp_path: Path) -> None:
+    with pytest.raises(CodecError, match="give codec"):
+        export_onnx(copy.deepcopy(tiny_codec).to(DEVICE), tmp_path / "graphs", speech)
+    assert not (tmp_path / "graphs").exists()
 
 
 def test_clocks_wait_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,10 +76,10 @@ def test_a_run_that_was_stopped_among_bad_steps_can_go_on(
     with monkeypatch.context() as patched:
         patched.setattr(trainer, "_batches", lambda *_: iter([torch.full((4, 1, 2400), torch.nan)] * 12))
         trainer.fit(stop_at=5)
-        assert int(trainer.worst_streak) == 5
+        assert int(trainer.bad_steps.worst) == 5
     resumed = make_trainer(config, resume=True)
     resumed.fit()
-    assert (resumed.next_step, int(resumed.bad_steps), int(resumed.bad_streak)) == (12, 5, 0)
+    assert (resumed.next_step, int(resumed.bad_steps.total), int(resumed.bad_steps.streak)) == (12, 5, 0)
 
 
 def test_an_old_streak_of_bad_steps_does_not_end_a_run_later(
@@ -92,7 +92,7 @@ def test_an_old_streak_of_bad_steps_does_not_end_a_run_later(
         trainer, "_batches", lambda *at: iter([bad if n in (0, 1, 4, 5) else b for n, b in enumerate(given(*at))])
     )
     trainer.fit()
-    assert (trainer.next_step, int(trainer.bad_steps), int(trainer.worst_streak)) == (8, 4, 0)
+    assert (trainer.next_step, int(trainer.bad_steps.total), int(trainer.bad_steps.worst)) == (8, 4, 0)
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,9 @@ def test_a_step_that_is_not_finite_changes_nothing_and_is_counted(
     for parameter, state in trainer.optimizers[0].optimizer.state.items():
         assert torch.equal(state["exp_avg"], moments[id(parameter)])
         assert state["step"] == 1
-    assert (int(trainer.bad_steps), int(trainer.bad_streak)) == (1, 1)
+    assert (int(trainer.bad_steps.total), int(trainer.bad_steps.streak)) == (1, 1)
     trainer.step([next(batches)])
-    assert (int(trainer.bad_steps), int(trainer.bad_streak), int(trainer.worst_streak)) == (1, 0, 1)
+    assert (int(trainer.bad_steps.total), int(trainer.bad_steps.streak), int(trainer.bad_steps.worst)) == (1, 0, 1)
     assert not torch.equal(before["codec.decoder.head.out.bias"], trainer.plain_codec.decoder.head.out.bias)
 
 
@@ -208,11 +208,11 @@ def test_a_bad_gradient_moves_nothing_of_bottlenecks_that_move_by_themselves(
     with monkeypatch.context() as patch:
         patch.setattr(trainer, "_clip", lambda module: torch.tensor(torch.nan))
         trainer.step([next(batches)])
-    assert int(trainer.bad_steps) == 1
+    assert int(trainer.bad_steps.total) == 1
     state = trainer.plain_codec.state_dict()
     assert [name for name in before if not torch.equal(before[name], state[name])] == []
     trainer.step([next(batches)])
-    assert int(trainer.bad_steps) == 1
+    assert int(trainer.bad_steps.total) == 1
     assert not all(torch.equal(before[name], value) for name, value in state.items() if name.startswith("quantizer."))
 
 
