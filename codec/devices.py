@@ -61,7 +61,10 @@ def set_random_state(device: torch.device, state: Tensor) -> None:
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within, what is drawn on the processor and on the device follows from the seed; outside, nothing was drawn."""
+    """Within, what is drawn on the processor and on the device follows from the seed; behind it, theirs is what it was.
+
+    Generators of other devices are left with the seed: torch sets them all.
+    """
     both = {place.type: place for place in (torch.device("cpu"), device)}.values()
     before = [(place, get_random_state(place)) for place in both]
     torch.manual_seed(seed)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -59,8 +60,13 @@ class ScoringPool:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._executor is not None:
-            self._executor.shutdown(wait=True, cancel_futures=True)
+        if self._executor is None:
+            return
+        if sys.version_info < (3, 12) and self._executor._broken:
+            # Waveforms on their way to a worker that was killed stay in the pipe, whose other end is open here too; up
+            # to Python 3.11.4 or so the executor waits for ever for somebody to read them (python/cpython#94777).
+            self._executor._call_queue._reader.close()  # type: ignore[attr-defined]
+        self._executor.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, pair: Pair, names: Sequence[str]) -> Future[Scores]:
         """Have a pair scored by the metrics called ``names``."""

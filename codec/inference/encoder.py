@@ -62,6 +62,9 @@ class _Halves(NamedTuple):
         return out
 
 
+Strided = _Conv | _Halves
+
+
 class _Unit(NamedTuple):
     """A residual unit: the narrow convolution, and both 1x1 layers, whose sum needs one bias."""
 
@@ -73,7 +76,7 @@ class _Unit(NamedTuple):
 
 class _Stage(NamedTuple):
     units: list[_Unit]
-    downsample: _Conv | _Halves
+    downsample: Strided
 
 
 class PreparedEncoder:
@@ -84,7 +87,7 @@ class PreparedEncoder:
     and torch 2.11 computes a bfloat16 convolution of 16 channels with kernel 16 and stride 8 wrongly on CPUs with AMX.
 
     Args:
-        encoder: whose weights are copied, but for the LSTM's, which is used as it is.
+        encoder: whose weights are copied, but for the LSTM's, of which those for one pass are used as they are.
     """
 
     def __init__(self, encoder: SEANetEncoder) -> None:
@@ -240,7 +243,7 @@ def _elu(x: Tensor, out: Tensor) -> Tensor:
 
 
 def _joined(
-    x: Tensor, held: list[Tensor | None], place: int, conv: _Conv | _Halves, *, last: bool, active: bool = True
+    x: Tensor, held: list[Tensor | None], place: int, conv: Strided, *, last: bool, active: bool = True
 ) -> Tensor:
     """A copy of (B, n, C) behind what the convolution still needs of the piece before; at the end padded as it pads.
 
@@ -264,7 +267,7 @@ def _joined(
     return joined
 
 
-def _held(state: Conv1dState, conv: _Conv | _Halves) -> Tensor:
+def _held(state: Conv1dState, conv: Strided) -> Tensor:
     """What the module's convolution holds, as the prepared one does: (B, overlap, C)."""
     assert state.held is not None
     held = state.held[..., state.first :].transpose(1, 2)

@@ -12,6 +12,7 @@ LANES = 12  # parts; with so few, a step takes a CPU hardly longer than one of o
 RUN_UPS = (32, 40, 48, 64, 96)  # frames before a part, from which its state is guessed; the first that is enough
 GAIN = 4  # run-ups that a sequence must have at least, to be done sooner in parts
 LEAST_FRAMES = GAIN * RUN_UPS[0]  # of fewer the run-up need not be known
+MOST_FRAMES = 3000  # at a time: what is kept of all steps is several times as much as the sequence
 # Largest difference of states (the hidden one lies in -1..1) that counts as none. Float32 leaves 5e-7 between two ways
 # to sum the same; at 1e-6 a part in twelve was computed again for nothing.
 ROUNDING = 4e-6
@@ -27,7 +28,8 @@ class LSTMInLanes:
     cut into parts that run side by side. Each starts from a guess: the state after a run-up from zero, in which most
     LSTMs forget what was before. Every guess is then compared with the state in which the part before really ended.
     Where it differs, the part is computed again from the true state until the states are those that it had; if parts
-    keep differing, the rest is done in one pass. The outcome never rests on the guess.
+    keep differing, the rest is done in one pass. The outcome never rests on the guess, unless the LSTM enlarges
+    differences of :data:`ROUNDING`.
 
     Args:
         lstm: unidirectional, ``batch_first``, with biases, no projections. Its recurrent weights are copied into the
@@ -51,6 +53,13 @@ class LSTMInLanes:
         if frames < GAIN * run_up:
             outputs, end = self.lstm(x, state)
             return outputs, end
+        if frames > MOST_FRAMES:
+            parts = []
+            for piece in x.chunk(-(-frames // MOST_FRAMES), dim=1):
+                outputs, state = self(piece, run_up, state)
+                parts.append(outputs)
+            assert state is not None
+            return torch.cat(parts, dim=1), state
         run_up += (frames - run_up) % LANES  # the parts then have one length, with nothing left over
         if state is None:
             zero = x.new_zeros(len(self.layers), 1, self.lstm.hidden_size)
@@ -116,13 +125,14 @@ class _Layer:
             wrong[0] = False
             if not wrong.any():
                 break
-            if attempt == MAX_REPAIRS or (attempt and int(wrong.sum()) > LANES // 2):  # a long memory
+            # A round costs as many steps whatever the number of parts; most of them wrong behind one is a long memory.
+            if attempt == MAX_REPAIRS or (attempt and int(wrong.sum()) > LANES // 2):
                 first = int(wrong.nonzero()[0])
                 done = run_up + first * length
                 outputs = torch.cat([hidden[:run_up, 0], parts[0].transpose(0, 1)[:first].flatten(0, 1)])
                 rest, end = self.alone(x[None, done:], tuple(true[:, None, first : first + 1].unbind()))
                 return torch.cat([outputs, rest[0]]), (end[0][0], end[1][0])
-            assumed[:, wrong] = true[:, wrong]
+            assumed[:, wrong] = true[:, wrong]  # all go again, and those that were right give what they gave
             self._steps(of_lanes[run_up:], assumed, parts, again=True)
         outputs = torch.cat([hidden[:run_up, 0], parts[0].transpose(0, 1).flatten(0, 1)])
         return outputs, (hidden[-1, -1:].clone(), cell[-1, -1:].clone())
@@ -133,7 +143,7 @@ class _Layer:
         gates = begin.new_empty(LANES, 4 * size)
         enter, forget, candidate, leave = gates.chunk(4, dim=1)
         new = torch.empty_like(candidate, memory_format=torch.contiguous_format)
-        was, now = torch.empty_like(begin), begin
+        was = torch.empty_like(begin)
         hidden, cell = begin
         for here, *there in zip(inputs.unbind(), *(each.unbind() for each in states), strict=True):
             torch.add(self.recur(hidden), here, out=gates)
@@ -144,10 +154,8 @@ class _Layer:
             previous, (hidden, cell) = cell, there
             torch.mul(forget, previous, out=cell).addcmul_(enter, new)
             torch.tanh(cell, out=hidden).mul_(leave)
-            if again:
-                now = torch.stack(there)
-                if bool((now - was).abs().max() <= ROUNDING):
-                    return
+            if again and bool((torch.stack(there) - was).abs().max() <= ROUNDING):
+                return
 
 
 @torch.no_grad()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from local_server import Server, serving
+from pythons import needs_unpacking
 
 from codec.corpora import failed_lists, libritts
 from codec.corpora.download import RemoteFile
@@ -35,6 +36,7 @@ def archive(server: Server, tmp_path: Path) -> RemoteFile:
     return RemoteFile(NAME, "", (server.url(NAME),))
 
 
+@needs_unpacking
 def test_they_come_once_and_name_what_failed(server: Server, archive: RemoteFile, tmp_path: Path) -> None:
     corpus, archives = tmp_path / "corpus", tmp_path / "archives"
     assert libritts.find_failed_lists(corpus) is None
@@ -62,6 +64,7 @@ def test_without_the_archive_nothing_is_unpacked(archive: RemoteFile, tmp_path: 
     assert not failed_lists.unpack(archive, tmp_path / "archives", tmp_path / "corpus")
 
 
+@needs_unpacking
 def test_what_is_no_archive_of_lists_is_refused(archive: RemoteFile, tmp_path: Path) -> None:
     corpus = tmp_path / "corpus"
     (tmp_path / NAME).write_text("<html>not found</html>")

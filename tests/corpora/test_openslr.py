@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from local_server import Server, serving
+from pythons import needs_unpacking
 
 from codec.corpora import openslr
 from codec.corpora.download import RemoteFile
@@ -36,6 +37,7 @@ def publish(server: Server, folder: Path, split: str = "dev-clean", text: str = 
     return RemoteFile("a.tar.gz", f"sha256:{hashlib.sha256(content).hexdigest()}", (server.url("a.tar.gz"),))
 
 
+@needs_unpacking
 def test_each_step_is_done_once_and_the_archive_may_go_then(server: Server, tmp_path: Path) -> None:
     archive = publish(server, tmp_path / "origin")
     corpus, archives = tmp_path / "corpus", tmp_path / "archives"
@@ -59,6 +61,7 @@ def test_a_folder_unpacked_by_hand_is_taken_as_it_is(server: Server, tmp_path: P
     assert list(split.iterdir()) == []
 
 
+@needs_unpacking
 def test_a_folder_from_another_archive_is_left_alone(server: Server, tmp_path: Path) -> None:
     split = tmp_path / "corpus" / "dev-clean"
     first = publish(server, tmp_path / "1")
@@ -70,6 +73,7 @@ def test_a_folder_from_another_archive_is_left_alone(server: Server, tmp_path: P
     assert (split / "84/121123/84_121123_000007_000001.normalized.txt").read_text() == "Maximilian."
 
 
+@needs_unpacking
 def test_what_breaks_off_leaves_no_folder_behind(server: Server, tmp_path: Path) -> None:
     archive = publish(server, tmp_path / "origin")
     corpus, archives = tmp_path / "corpus", tmp_path / "archives"
@@ -87,6 +91,7 @@ def test_what_breaks_off_leaves_no_folder_behind(server: Server, tmp_path: Path)
     assert not corpus.exists() or list(corpus.iterdir()) == []
 
 
+@needs_unpacking
 def test_no_archive_is_unpacked_that_was_not_verified(server: Server, tmp_path: Path) -> None:
     archive = publish(server, tmp_path / "origin")
     archives, split = tmp_path / "archives", tmp_path / "corpus" / "dev-clean"
@@ -101,6 +106,7 @@ def test_no_archive_is_unpacked_that_was_not_verified(server: Server, tmp_path: 
     assert (split / ".completed").read_text().strip() == archive.checksum
 
 
+@needs_unpacking
 def test_what_was_verified_earlier_is_not_read_for_it_again(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -90,6 +90,34 @@ def test_a_killed_worker_ends_the_run_and_loses_nothing(utterances: list[Utteran
     assert "u3" not in kept and {"u2", "u4", "u0"} <= kept.keys()  # longest first
 
 
+def test_a_killed_worker_is_waited_for_by_nobody(tmp_path: Path) -> None:
+    """Also where a minute of speech is on its way to it."""
+    script = tmp_path / "killing.py"
+    script.write_text(
+        "import os, signal, time, torch\n"
+        "from codec import CodecError\n"
+        "from codec.evaluation.pair import Pair\n"
+        "from codec.evaluation.pool import ScoringPool\n"
+        "if __name__ == '__main__':\n"
+        "    minute = Pair(torch.zeros(60 * 24_000), torch.zeros(60 * 24_000), 24_000)\n"
+        "    try:\n"
+        "        with ScoringPool(1, []) as pool:\n"
+        "            pool.result(pool.submit(minute, []))\n"
+        "            (worker,) = pool._executor._processes\n"
+        "            os.kill(worker, signal.SIGSTOP)\n"
+        "            waiting = [pool.submit(minute, []) for _ in range(4)]\n"
+        "            time.sleep(1)\n"
+        "            os.kill(worker, signal.SIGKILL)\n"
+        "            pool.result(waiting[-1])\n"
+        "    except CodecError as error:\n"
+        "        print(error)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(script)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+    assert done.stdout.startswith("a scoring process was ended from outside"), done.stderr
+
+
 def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(

@@ -314,6 +314,19 @@ def test_lanes_with_and_without_packed_weights(packed: bool, monkeypatch: pytest
 
 
 @torch.no_grad()
+def test_long_sequences_go_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lstm_module, "MOST_FRAMES", 400)
+    lanes = Counted(forgetting(0.0))
+    x = torch.randn(1, 1000, 6)
+    outputs, end = lanes(x, 40)
+    # Pieces of 334, 334 and 332 frames, with run-ups of 46, 46 and 44 and parts of 24 behind them.
+    assert lanes.steps[0] >= 70 + 70 + 68 and lanes.in_one_pass == [[], []]
+    expected, true_end = lanes.lstm(x)
+    for one, other in ((outputs, expected), *zip(end, true_end, strict=True)):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@torch.no_grad()
 def test_what_is_no_number_stays_none_behind_it() -> None:
     x = torch.randn(1, 32 + LANES * 60, 6)
     x[0, 200] = torch.nan

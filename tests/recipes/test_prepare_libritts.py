@@ -15,6 +15,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from pythons import needs_unpacking
 
 from codec.cli import run
 from codec.corpora import openslr
@@ -73,6 +74,7 @@ def test_a_mistake_gives_one_line_and_exit_code_2(tmp_path: Path, arguments: lis
     assert not (tmp_path / "data").exists()
 
 
+@needs_unpacking
 def test_from_the_archive_to_the_manifest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +114,7 @@ def test_from_the_archive_to_the_manifest(
     assert code == 2 and "known are libritts, libritts-r" in printed
 
 
+@needs_unpacking
 def test_what_libritts_r_lists_as_failed_comes_with_it_and_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
