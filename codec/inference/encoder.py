@@ -132,9 +132,8 @@ class PreparedEncoder:
         """
         hops, rest = divmod(audio.shape[-1], self.hop_length)
         assert self.continues(state) and rest == 0 and hops >= LEAST_HOPS
-        layers: list[tuple[Conv1dState, _Conv | _Halves, int]] = [
-            (state.stem, self.stem, self.hop_length)
-        ]  # inputs a hop
+        # Each with its inputs a hop.
+        layers: list[tuple[Conv1dState, Strided, int]] = [(state.stem, self.stem, self.hop_length)]
         columns_per_hop = self.hop_length // self.stem.stride
         for stage, of_stage in zip(self.stages, state.stages, strict=True):
             for unit, of_unit in zip(stage.units, of_stage.units, strict=True):

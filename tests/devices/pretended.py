@@ -145,9 +145,8 @@ class There(Tensor):
         return There(self.here)
 
     @data.setter
-    def data(
-        self, new: Tensor
-    ) -> None:  # a module that is moved where it is keeps its weights, as optimizers hold them
+    def data(self, new: Tensor) -> None:
+        """A module that is moved to where it is keeps its weights, which optimizers hold."""
         torch.Tensor.data.__set__(self, new)  # type: ignore[attr-defined]
         self.here = _here(new)
 
